@@ -64,6 +64,7 @@ struct hf_region_info {
 
 #define HF_DMA_READ 1u	/* the device may read */
 #define HF_DMA_WRITE 2u /* the device may write */
+#define HF_DMA_P2P 4u	/* it is another device's BAR, not memory: off limits in the *_P2P states */
 
 struct hf_dma_range {
 	uint64_t iova, size; /* bytes, page-aligned */
@@ -173,24 +174,6 @@ int hf_device_open(const char *uri, const char *name, struct hf_device *ret_devi
 
 /* Close a device, and *device is empty afterwards. An empty one is fine. */
 void hf_device_close(struct hf_device *device);
-
-/*
- * Put a filter in front of something, by its specification (holdfast-filters(7)):
- *
- *   fault:OBJECT.OP[=STATE]:N[:ERRNO|:stay|:error|:close|...]   the N-th call of OP fails
- *   delay:OBJECT.OP[=STATE]:MILLISECONDS                        each call of OP is late
- *
- * OBJECT is "device" or "device[I]" (I counts from 0), "channel", "ledger", "memory", "machine".
- * The library keeps the set; hf_filters_device() and its siblings return the object wrapped by
- * those that name it (the wrapper then owns the wrapped), or the object itself if none does.
- */
-struct hf_filters;
-
-int hf_filters_new(struct hf_filters **ret_filters, struct hf_error *err);
-int hf_filters_add(struct hf_filters *filters, const char *spec, struct hf_error *err);
-int hf_filters_device(struct hf_filters *filters, uint32_t index, struct hf_device *device,
-		      struct hf_error *err);
-struct hf_filters *hf_filters_free(struct hf_filters *filters); /* after all that it wrapped */
 
 /* ---- guest memory -------------------------------------------------------------------------- */
 
@@ -425,6 +408,38 @@ struct hf_channel {
 	const struct hf_channel_ops *ops;
 	void *self;
 };
+
+/* ---- filters ------------------------------------------------------------------------------- */
+
+/*
+ * Put a filter in front of something, by its specification (holdfast-filters(7)):
+ *
+ *   fault:OBJECT.OP[=STATE]:N[:ACTION...]   the N-th matching call of OP fails (N+: this one and
+ *                                           all later ones; *: all)
+ *   delay:OBJECT.OP[=STATE]:MILLISECONDS    each matching call of OP is late
+ *
+ * OBJECT is "device" or "device[I]" (I counts from 0), "channel", "channel[control]",
+ * "channel[bulk]", "channel[I]", "ledger", "memory", "machine". OP is the member's name (send and
+ * recv for channels). Calls are counted from 1, for each object on its own.
+ * The library keeps the set; hf_filters_device() and its siblings put the wrapper into *object, or
+ * leave it as it is if no filter names it. The wrapper then owns the wrapped; a machine has no
+ * close(), so its wrapper lives as long as the set. Add all filters first. Any thread may call the
+ * wrapped objects, as their tables say.
+ */
+struct hf_filters;
+
+int hf_filters_new(struct hf_filters **ret_filters, struct hf_error *err);
+int hf_filters_add(struct hf_filters *filters, const char *spec, struct hf_error *err);
+int hf_filters_device(struct hf_filters *filters, uint32_t index, struct hf_device *device,
+		      struct hf_error *err);
+/* kind is "control" or "bulk"; index counts all connections of a session, the control one is 0. */
+int hf_filters_channel(struct hf_filters *filters, struct hf_channel *channel, const char *kind,
+		       uint32_t index, struct hf_error *err);
+int hf_filters_ledger(struct hf_filters *filters, struct hf_ledger *ledger, struct hf_error *err);
+int hf_filters_memory(struct hf_filters *filters, struct hf_memory *memory, struct hf_error *err);
+int hf_filters_machine(struct hf_filters *filters, struct hf_machine *machine,
+		       struct hf_error *err);
+struct hf_filters *hf_filters_free(struct hf_filters *filters); /* after all that it wrapped */
 
 #ifdef __cplusplus
 }
