@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The source's table. Read it from top to bottom: it is the handover of docs/architecture.md.
+ *
+ * Three rules carry everything:
+ *  - Before the offer any failure leads home: nobody else can own the guest.
+ *  - From the offer on (struct source: exposed) the source neither runs the guest nor frees it
+ * until the ledger, or the target itself, has said whose it is. An unknown answer is asked again.
+ *  - RELEASE stands in rows to AWAY only, and MACHINE_RUN behind rows that know the guest is ours.
+ */
+#include "core/source.h"
+
+#include <assert.h>
+#include <stddef.h>
+
+#define ROW(state, event, next, ...)                                                               \
+	{                                                                                          \
+		SOURCE_##state, SOURCE_E_##event, SOURCE_##next,                                   \
+		{                                                                                  \
+			__VA_ARGS__                                                                \
+		}                                                                                  \
+	}
+#define A(name) SOURCE_A_##name
+
+/* The four ways in which something goes wrong while nothing was offered: all lead to one place. */
+#define ROWS_FAIL(state, next, ...)                                                                \
+	ROW(state, FAIL, next, __VA_ARGS__), ROW(state, LOST, next, __VA_ARGS__),                  \
+		ROW(state, ABORT, next, __VA_ARGS__), ROW(state, CANCEL, next, __VA_ARGS__)
+
+/* Where the source waits for others to decide, these change nothing. */
+#define ROWS_STAY(state)                                                                           \
+	ROW(state, FAIL, state, A(NONE)), ROW(state, LOST, state, A(NONE)),                        \
+		ROW(state, ABORT, state, A(NONE)), ROW(state, CANCEL, state, A(TOO_LATE))
+
+/* clang-format off */
+static const struct source_row rows[] = {
+	/*  in          on              go to       and do */
+	ROW(IDLE,       START,          ENTERING,   A(LEDGER_ENTER)),
+	ROWS_FAIL(IDLE,                 HOME,       A(END)),
+
+	ROW(ENTERING,   LEDGER_DONE,    HELLO,      A(CONNECT)),
+	ROW(ENTERING,   LEDGER_HOME,    HOME,       A(END)),
+	ROW(ENTERING,   LEDGER_CLAIMED, HOME,       A(END)),
+	ROW(ENTERING,   LEDGER_AWAY,    HOME,       A(END)),
+	ROW(ENTERING,   LEDGER_UNKNOWN, HOME,       A(END)),
+	ROWS_FAIL(ENTERING,             HOME,       A(END)),
+
+	ROW(HELLO,      ACCEPTED,       PRECOPY,    A(PRECOPY)),
+	ROWS_FAIL(HELLO,                EXPLAINING, A(SEND_ABORT), A(CUT), A(LEDGER_EXPLAIN)),
+
+	ROW(PRECOPY,    CONVERGED,      QUIETING,   A(DEVICES_QUIET)),
+	ROWS_FAIL(PRECOPY,              UNDOING,    A(SEND_ABORT), A(CUT), A(UNTRACK), A(DEVICES_UNDO)),
+
+	ROW(QUIETING,   DEVICES_DONE,   QUIESCING,  A(MACHINE_STOP)),
+	ROWS_FAIL(QUIETING,             UNDOING,    A(SEND_ABORT), A(CUT), A(UNTRACK), A(DEVICES_UNDO)),
+
+	ROW(QUIESCING,  MACHINE_DONE,   STOPPING,   A(DEVICES_STOP_COPY)),
+	ROWS_FAIL(QUIESCING,            UNDOING,    A(SEND_ABORT), A(CUT), A(UNTRACK), A(DEVICES_UNDO)),
+
+	ROW(STOPPING,   DEVICES_DONE,   DRAINING,   A(DRAIN)),
+	ROWS_FAIL(STOPPING,             UNDOING,    A(SEND_ABORT), A(CUT), A(UNTRACK), A(DEVICES_UNDO)),
+
+	ROW(DRAINING,   DRAINED,        PROVING,    A(SEND_END)),
+	ROWS_FAIL(DRAINING,             UNDOING,    A(SEND_ABORT), A(CUT), A(UNTRACK), A(DEVICES_UNDO)),
+
+	ROW(PROVING,    LOADED,         OFFERING,   A(LEDGER_OFFER)),
+	ROWS_FAIL(PROVING,              UNDOING,    A(SEND_ABORT), A(CUT), A(UNTRACK), A(DEVICES_UNDO)),
+
+	/* The offer is on its way: a failure can only be answered by a revoke that follows it. */
+	ROW(OFFERING,   LEDGER_DONE,    COMMITTING, A(SEND_GO)),
+	ROW(OFFERING,   LEDGER_HOME,    REVOKING,   A(LEDGER_REVOKE)),
+	ROW(OFFERING,   LEDGER_CLAIMED, REVOKING,   A(LEDGER_REVOKE)),
+	ROW(OFFERING,   LEDGER_AWAY,    REVOKING,   A(LEDGER_REVOKE)),
+	ROW(OFFERING,   LEDGER_UNKNOWN, REVOKING,   A(LEDGER_REVOKE)),
+	ROW(OFFERING,   CANCEL,         OFFERING,   A(TOO_LATE)),
+	ROW(OFFERING,   ABORT,          REVOKING,   A(LEDGER_REVOKE)),
+	ROW(OFFERING,   LOST,           REVOKING,   A(LEDGER_REVOKE)),
+	ROW(OFFERING,   FAIL,           REVOKING,   A(LEDGER_REVOKE)),
+
+	ROW(COMMITTING, STARTED,        AWAY,       A(RELEASE), A(CUT), A(END)),
+	ROW(COMMITTING, RETURNED,       UNDOING,    A(CUT), A(UNTRACK), A(DEVICES_UNDO)),
+	ROW(COMMITTING, CANCEL,         COMMITTING, A(TOO_LATE)),
+	ROW(COMMITTING, ABORT,          REVOKING,   A(LEDGER_REVOKE)),
+	ROW(COMMITTING, LOST,           REVOKING,   A(LEDGER_REVOKE)),
+	ROW(COMMITTING, FAIL,           REVOKING,   A(LEDGER_REVOKE)),
+
+	ROW(REVOKING,   LEDGER_DONE,    UNDOING,    A(SEND_ABORT), A(CUT), A(UNTRACK), A(DEVICES_UNDO)),
+	ROW(REVOKING,   LEDGER_HOME,    UNDOING,    A(SEND_ABORT), A(CUT), A(UNTRACK), A(DEVICES_UNDO)),
+	ROW(REVOKING,   LEDGER_CLAIMED, CLAIMED,    A(NONE)),
+	ROW(REVOKING,   LEDGER_AWAY,    AWAY,       A(RELEASE), A(CUT), A(END)),
+	ROW(REVOKING,   LEDGER_UNKNOWN, DOUBT,      A(NONE)),
+	ROW(REVOKING,   STARTED,        AWAY,       A(RELEASE), A(CUT), A(END)),
+	ROW(REVOKING,   RETURNED,       REVOKING,   A(NONE)), /* the ledger says so too */
+	ROWS_STAY(REVOKING),
+
+	ROW(DOUBT,      RETRY,          REVOKING,   A(LEDGER_REVOKE)),
+	ROW(DOUBT,      GIVE_UP,        WAITING,    A(CUT), A(END)),
+	ROW(DOUBT,      STARTED,        AWAY,       A(RELEASE), A(CUT), A(END)),
+	ROW(DOUBT,      RETURNED,       REVOKING,   A(LEDGER_REVOKE)),
+	ROWS_STAY(DOUBT),
+
+	ROW(CLAIMED,    RETRY,          CLAIMED,    A(LEDGER_READ)),
+	ROW(CLAIMED,    LEDGER_DONE,    CLAIMED,    A(NONE)),
+	ROW(CLAIMED,    LEDGER_CLAIMED, CLAIMED,    A(NONE)),
+	ROW(CLAIMED,    LEDGER_UNKNOWN, CLAIMED,    A(NONE)),
+	ROW(CLAIMED,    LEDGER_HOME,    UNDOING,    A(CUT), A(UNTRACK), A(DEVICES_UNDO)),
+	ROW(CLAIMED,    LEDGER_AWAY,    AWAY,       A(RELEASE), A(CUT), A(END)),
+	ROW(CLAIMED,    STARTED,        AWAY,       A(RELEASE), A(CUT), A(END)),
+	ROW(CLAIMED,    RETURNED,       UNDOING,    A(CUT), A(UNTRACK), A(DEVICES_UNDO)),
+	ROW(CLAIMED,    GIVE_UP,        WAITING,    A(CUT), A(END)),
+	ROWS_STAY(CLAIMED),
+
+	/* From here on the guest is ours for certain. All devices P2P-quiet, then all RUNNING. */
+	ROW(UNDOING,    DEVICES_DONE,   REVIVING,   A(DEVICES_RUN)),
+	ROW(UNDOING,    DEVICES_LOST,   LOSING,     A(DEVICES_RUN)),
+	ROW(UNDOING,    FAIL,           LOSING,     A(DEVICES_RUN)),
+	ROW(UNDOING,    LOST,           UNDOING,    A(NONE)),
+	ROW(UNDOING,    ABORT,          UNDOING,    A(NONE)),
+	ROW(UNDOING,    CANCEL,         UNDOING,    A(NONE)),
+
+	ROW(REVIVING,   DEVICES_DONE,   RESUMING,   A(MACHINE_RUN)),
+	ROW(REVIVING,   DEVICES_LOST,   LOST,       A(END)),
+	ROW(REVIVING,   FAIL,           LOST,       A(END)),
+	ROW(REVIVING,   LOST,           REVIVING,   A(NONE)),
+	ROW(REVIVING,   ABORT,          REVIVING,   A(NONE)),
+	ROW(REVIVING,   CANCEL,         REVIVING,   A(NONE)),
+
+	ROW(RESUMING,   MACHINE_DONE,   EXPLAINING, A(LEDGER_EXPLAIN)),
+	ROW(RESUMING,   FAIL,           LOST,       A(END)),
+	ROW(RESUMING,   LOST,           RESUMING,   A(NONE)),
+	ROW(RESUMING,   ABORT,          RESUMING,   A(NONE)),
+	ROW(RESUMING,   CANCEL,         RESUMING,   A(NONE)),
+
+	ROW(EXPLAINING, LEDGER_DONE,    HOME,       A(END)),
+	ROW(EXPLAINING, LEDGER_HOME,    EXPLAINING, A(NONE)), /* no reason there yet */
+	ROW(EXPLAINING, LEDGER_CLAIMED, HOME,       A(END)),
+	ROW(EXPLAINING, LEDGER_AWAY,    HOME,       A(END)),
+	ROW(EXPLAINING, LEDGER_UNKNOWN, HOME,       A(END)),
+	ROW(EXPLAINING, RETRY,          EXPLAINING, A(LEDGER_EXPLAIN)),
+	ROW(EXPLAINING, GIVE_UP,        HOME,       A(END)),
+	ROW(EXPLAINING, FAIL,           HOME,       A(END)),
+	ROW(EXPLAINING, LOST,           EXPLAINING, A(NONE)),
+	ROW(EXPLAINING, ABORT,          EXPLAINING, A(NONE)),
+	ROW(EXPLAINING, CANCEL,         EXPLAINING, A(NONE)),
+
+	ROW(LOSING,     DEVICES_DONE,   LOST,       A(END)),
+	ROW(LOSING,     DEVICES_LOST,   LOST,       A(END)),
+	ROW(LOSING,     FAIL,           LOST,       A(END)),
+	ROW(LOSING,     LOST,           LOSING,     A(NONE)),
+	ROW(LOSING,     ABORT,          LOSING,     A(NONE)),
+	ROW(LOSING,     CANCEL,         LOSING,     A(NONE)),
+
+	/* Ended: nothing changes any more. */
+	ROW(HOME,       FAIL,           HOME,       A(NONE)),
+	ROW(AWAY,       FAIL,           AWAY,       A(NONE)),
+	ROW(LOST,       FAIL,           LOST,       A(NONE)),
+	ROW(WAITING,    FAIL,           WAITING,    A(NONE)),
+};
+
+#define NAME(name, text) #name,
+static const char *const state_names[] = { SOURCE_STATE_LIST(NAME) };
+static const char *const event_names[] = { SOURCE_EVENT_LIST(NAME) };
+static const char *const action_names[] = { SOURCE_ACTION_LIST(NAME) };
+#undef NAME
+#define TEXT(name, text) text,
+static const char *const state_texts[] = { SOURCE_STATE_LIST(TEXT) };
+#undef TEXT
+/* clang-format on */
+
+const char *source_state_name(enum source_state state)
+{
+	return (unsigned int)state < SOURCE_STATE_COUNT ? state_names[state] : "?";
+}
+
+const char *source_state_text(enum source_state state)
+{
+	return (unsigned int)state < SOURCE_STATE_COUNT ? state_texts[state] : "?";
+}
+
+const char *source_event_name(enum source_event event)
+{
+	return (unsigned int)event < SOURCE_EVENT_COUNT ? event_names[event] : "?";
+}
+
+const char *source_action_name(enum source_action action)
+{
+	return (unsigned int)action < SOURCE_ACTION_COUNT ? action_names[action] : "?";
+}
+
+bool source_ended(enum source_state state)
+{
+	return state == SOURCE_HOME || state == SOURCE_AWAY || state == SOURCE_LOST ||
+	       state == SOURCE_WAITING;
+}
+
+bool source_can_cancel(enum source_state state)
+{
+	return state < SOURCE_OFFERING;
+}
+
+void source_init(struct source *source)
+{
+	*source = (struct source){ .state = SOURCE_IDLE };
+}
+
+const struct source_row *source_row(enum source_state state, enum source_event event)
+{
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (rows[i].state == state && rows[i].event == event)
+			return &rows[i];
+	return NULL;
+}
+
+/* docs/invariants.md, "What holds at the source", as assertions. */
+static void check(const struct source *source)
+{
+	switch (source->state) {
+	case SOURCE_IDLE:
+	case SOURCE_ENTERING:
+	case SOURCE_HELLO:
+	case SOURCE_PRECOPY:
+	case SOURCE_QUIETING:
+		assert(!source->stopped);
+		assert(!source->exposed);
+		break;
+	case SOURCE_QUIESCING:
+	case SOURCE_STOPPING:
+	case SOURCE_DRAINING:
+	case SOURCE_PROVING:
+		assert(source->stopped);
+		assert(!source->exposed);
+		break;
+	case SOURCE_OFFERING:
+	case SOURCE_COMMITTING:
+	case SOURCE_REVOKING:
+	case SOURCE_DOUBT:
+	case SOURCE_CLAIMED:
+	case SOURCE_WAITING:
+	case SOURCE_AWAY:
+		assert(source->stopped);
+		assert(source->exposed);
+		break;
+	case SOURCE_UNDOING:
+	case SOURCE_REVIVING:
+	case SOURCE_LOSING:
+	case SOURCE_LOST:
+		assert(!source->exposed);
+		break;
+	case SOURCE_RESUMING:
+	case SOURCE_EXPLAINING:
+	case SOURCE_HOME:
+		assert(!source->stopped);
+		assert(!source->exposed);
+		break;
+	case SOURCE_STATE_COUNT:
+		assert(0);
+	}
+}
+
+static void note_actions(struct source *source, const struct source_row *row)
+{
+	for (int i = 0; i < SOURCE_ACTIONS_MAX && row->actions[i] != SOURCE_A_NONE; i++) {
+		if (row->actions[i] == SOURCE_A_MACHINE_STOP)
+			source->stopped = true;
+		if (row->actions[i] == SOURCE_A_MACHINE_RUN)
+			source->stopped = false;
+		if (row->actions[i] == SOURCE_A_LEDGER_OFFER)
+			source->exposed = true;
+		/* Only here does a state that may be exposed lead to one that is not. */
+		if (row->actions[i] == SOURCE_A_DEVICES_UNDO)
+			source->exposed = false;
+		if (row->actions[i] == SOURCE_A_RELEASE)
+			assert(row->next == SOURCE_AWAY);
+	}
+}
+
+const struct source_row *source_step(struct source *source, enum source_event event,
+				     bool *ret_unexpected)
+{
+	const struct source_row *row = source_row(source->state, event);
+
+	check(source);
+	*ret_unexpected = !row;
+	if (!row)
+		row = source_row(source->state, SOURCE_E_FAIL);
+	assert(row); /* FAIL has a row in every state; tests/unit/core-tables.c */
+
+	source->state = row->next;
+	note_actions(source, row);
+	check(source);
+	return row;
+}
