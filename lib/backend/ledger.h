@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The checking wrapper around a ledger (struct hf_ledger): names and records are checked before a
+ * kind sees them and after it answered. What the operations mean is in core/ledger.h.
+ */
+#ifndef BACKEND_LEDGER_H
+#define BACKEND_LEDGER_H
+
+#include <stdbool.h>
+
+#include <holdfast/backend.h>
+
+/* 1..63 of [A-Za-z0-9._-], no leading dot. */
+bool ledger_name_ok(const char *guest);
+
+/*
+ * Whether a record that is there (revision > 0) or is to be written keeps the rules: terminated
+ * texts with zeroed tails, a known state, an owner, and offered_to where the state needs one.
+ */
+int ledger_record_check(const struct hf_ledger_record *record, struct hf_error *err);
+
+/*
+ * The guest's record (revision 0 if there is none): 0, HF_E_INVALID (the name),
+ * HF_E_LEDGER_DAMAGED, HF_E_LEDGER_UNKNOWN, HF_E_UNSUPPORTED.
+ */
+int ledger_read(struct hf_ledger *ledger, const char *guest, struct hf_ledger_record *ret_record,
+		struct hf_error *err);
+
+/*
+ * Compare and swap on record->revision: HF_LEDGER_DONE and HF_LEDGER_REFUSED with *ret_now;
+ * HF_LEDGER_UNKNOWN with the reason in err; negative codes as above, for which the same holds as
+ * for UNKNOWN. record->attempt must not be empty, and must be one never used before.
+ */
+int ledger_swap(struct hf_ledger *ledger, const struct hf_ledger_record *record,
+		struct hf_ledger_record *ret_now, struct hf_error *err);
+
+#endif
