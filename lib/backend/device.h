@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The checking wrapper above hf_device_ops: the engine reaches devices only through here. It judges
- * every answer once (errno becomes a code that says whose failure it is), reads the state back after
- * every change, and names the device, the arc, the errno and where the device stands.
+ * every answer once (errno becomes a code that says whose failure it is), reads the state back
+ * after every change, and names the device, the arc, the errno and where the device stands.
  *
  * It does not decide which state to ask for (core/device-plan.h does) nor when; it does not time
  * out: operations block, and the worker that calls is watched by the engine.
@@ -23,8 +23,8 @@
 /* Owner thread: one at a time, the session's or the one worker it has lent the device to. */
 struct device {
 	struct hf_device raw; /* the caller's; never closed here */
-	uint32_t index;	      /* in the session; for messages */
-	uint32_t state;	      /* last known: HF_DEVICE_*; ERROR also when it could not be read */
+	uint32_t index; /* in the session; for messages */
+	uint32_t state; /* last known: HF_DEVICE_*; ERROR also when it could not be read */
 	struct hf_device_info info; /* asked once, at device_bind() */
 	char name[HF_NAME_MAX];
 };
@@ -32,8 +32,8 @@ struct device {
 /*
  * Take a device into use: the vtable is complete, info() is sane, the state can be read. The state
  * is whatever it is: some devices keep it across close and open, so look at d->state.
- * Errors: HF_E_INVALID (vtable), HF_E_UNSUPPORTED (cannot be migrated, or flags that make no sense),
- * HF_E_DEVICE_STATE, HF_E_DEVICE_LOST.
+ * Errors: HF_E_INVALID (vtable), HF_E_UNSUPPORTED (cannot be migrated, or flags that make no
+ * sense), HF_E_DEVICE_STATE, HF_E_DEVICE_LOST.
  */
 int device_bind(struct device *d, struct hf_device raw, uint32_t index, const char *name,
 		struct hf_error *err);
@@ -83,9 +83,9 @@ int device_dirty_read(struct device *d, uint64_t iova, uint64_t length, uint64_t
 int device_dirty_stop(struct device *d, struct hf_error *err);
 
 /*
- * Reset; afterwards it stands in RUNNING, or this failed. Also where HF_DEVICE_HAS_RESET is not set:
- * some devices can and do not say so. What the guest had in the device is gone.
- * Errors: HF_E_DEVICE_LOST when it stands in ERROR or is gone, else HF_E_DEVICE_STATE.
+ * Reset; afterwards it stands in RUNNING, or this failed. Also where HF_DEVICE_HAS_RESET is not
+ * set: some devices can and do not say so. What the guest had in the device is gone. Errors:
+ * HF_E_DEVICE_LOST when it stands in ERROR or is gone, else HF_E_DEVICE_STATE.
  */
 int device_reset(struct device *d, struct hf_error *err);
 
