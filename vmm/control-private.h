@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What vmm/control.c (the loop and what happens by itself) and vmm/control-commands.c (what is
+ * asked for over the socket) share. Nobody else includes it. The main loop's thread owns all of it.
+ */
+#ifndef VMM_CONTROL_PRIVATE_H
+#define VMM_CONTROL_PRIVATE_H
+
+#include "vmm/control-loop.h"
+#include "vmm/control.h"
+#include "vmm/qmp-server.h"
+
+struct control {
+	const struct control_config *config;
+	struct guest *guest; /* NULL when it is away */
+	struct migrate_machine machine;
+	struct migrate_parameters parameters;
+	struct migration *migration; /* the last or present one, or NULL */
+	bool awaits_guest; /* it comes from a peer and is not here yet */
+	bool migrates_paused; /* the guest was paused when the migration began */
+	uint32_t guest_events; /* GUEST_EVENT_* that have happened */
+
+	bool quitting; /* as soon as no session goes on */
+	int exit_status;
+
+	int epoll_fd;
+	struct loop_source signals, guest_source, session_source;
+	struct qmp_server server;
+	bool announced_running; /* by STOP and RESUME */
+	const char *announced_status; /* by MIGRATION */
+};
+
+/* QEMU's name of what the guest is doing: "running", "paused", "inmigrate", ... */
+const char *control_run_state(const struct control *control);
+
+/* Why the guest may not be run or paused by hand now; NULL if it may. buf is for the words. */
+const char *control_not_now(const struct control *control, char *buf, size_t size);
+
+/* Begin a migration with the parameters and what else was asked for. */
+int control_migrate(struct control *control, uint32_t role, const char *uri,
+		    const struct migrate_parameters *parameters, struct hf_error *err);
+
+/* In doubt: whether the ledger has meanwhile said that the guest is ours. 0, or the reason why not.
+ */
+int control_settle_doubt(struct control *control, struct hf_error *err);
+
+/* End the process when no session goes on; one that does is cancelled if it still can be. */
+void control_quit(struct control *control, int exit_status);
+
+void control_say(const struct control *control, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* The commands; ctx is a struct control. */
+extern const struct qmp_command control_commands[];
+extern const char *const control_events[];
+
+#endif

@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The main loop of a VMM process, and what happens in it without being asked for: a session takes a
+ * step or ends, the guest powers off, a signal comes. See control.h.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "vmm/control-private.h"
+
+#define FROM_SOURCE(source, member)                                                                \
+	((struct control *)(void *)((char *)(source)-offsetof(struct control, member)))
+
+void control_say(const struct control *control, const char *format, ...)
+{
+	char sentence[1024];
+	va_list args;
+
+	va_start(args, format);
+	(void)vsnprintf(sentence, sizeof(sentence), format, args);
+	va_end(args);
+	control->config->say(control->config->ctx, sentence);
+}
+
+/* ---- where things stand -------------------------------------------------------------------- */
+
+const char *control_run_state(const struct control *control)
+{
+	if (!control->guest)
+		return "postmigrate";
+	if (control->guest_events & GUEST_EVENT_CRASH)
+		return "guest-panicked";
+	if (control->guest_events & GUEST_EVENT_SHUTDOWN)
+		return "shutdown";
+	if (control->awaits_guest)
+		return "inmigrate";
+	if (atomic_load(&control->machine.running))
+		return "running";
+	if (migration_active(control->migration) && !control->migrates_paused)
+		return "finish-migrate";
+	return "paused";
+}
+
+static bool in_doubt(const struct control *control)
+{
+	return control->migration && control->migration->outcome == HF_OUTCOME_WAITING;
+}
+
+const char *control_not_now(const struct control *control, char *buf, size_t size)
+{
+	if (!control->guest)
+		(void)snprintf(buf, size, "the guest is away: it was migrated to %s",
+			       control->migration->uri);
+	else if (control->guest_events & GUEST_EVENT_CRASH)
+		(void)snprintf(buf, size, "the guest has crashed: %s", control->guest->crash_text);
+	else if (control->guest_events & GUEST_EVENT_SHUTDOWN)
+		(void)snprintf(buf, size, "the guest has powered off");
+	else if (control->awaits_guest)
+		(void)snprintf(buf, size, "the guest is not here yet: it is to come by migration");
+	else if (migration_active(control->migration))
+		(void)snprintf(buf, size,
+			       "a migration is under way; cancel it, or wait for its end");
+	else
+		return NULL;
+	return buf;
+}
+
+/* ---- events for clients -------------------------------------------------------------------- */
+
+static void announce(struct control *control)
+{
+	bool running = atomic_load(&control->machine.running);
+	const char *status = migration_status(control->migration);
+
+	if (strcmp(status, control->announced_status) != 0) {
+		control->announced_status = status;
+		qmp_server_event(&control->server, "MIGRATION",
+				 json_pack("{s:s}", "status", status));
+	}
+	if (running != control->announced_running) {
+		control->announced_running = running;
+		qmp_server_event(&control->server, running ? "RESUME" : "STOP", NULL);
+	}
+}
+
+/* "PRE_COPY_P2P" is "pre-copy-p2p" to QEMU's clients. */
+static void announce_device(struct control *control, const struct migrate_trace_entry *entry)
+{
+	const char *name = hf_device_state_name((uint32_t)entry->event.arg[2]);
+	char state[32];
+	size_t i;
+
+	for (i = 0; name[i] && i < sizeof(state) - 1; i++)
+		state[i] = name[i] == '_'		      ? '-'
+			   : name[i] >= 'A' && name[i] <= 'Z' ? (char)(name[i] - 'A' + 'a')
+							      : name[i];
+	state[i] = 0;
+	qmp_server_event(&control->server, "VFIO_MIGRATION",
+			 json_pack("{s:o,s:s,s:s}", "device-id", qmp_text(entry->text), "qom-path",
+				   "", "device-state", state));
+}
+
+static void on_trace(void *ctx, const struct migrate_trace_entry *entry)
+{
+	struct control *control = ctx;
+	char line[MIGRATE_TRACE_TEXT_MAX * 2];
+
+	if (entry->event.id == HF_TRACE_DEVICE_ARC)
+		announce_device(control, entry);
+	if (control->config->trace_fd < 0)
+		return;
+	migrate_trace_line(entry, line, sizeof(line));
+	/* A trace that cannot be written must not disturb a migration. */
+	(void)dprintf(control->config->trace_fd, "%" PRIu64 ".%09" PRIu64 " %s %s\n",
+		      entry->event.time_ns / 1000000000u, entry->event.time_ns % 1000000000u,
+		      hf_trace_name(entry->event.id), line);
+}
+
+/* ---- migrations ---------------------------------------------------------------------------- */
+
+static void free_guest(struct control *control)
+{
+	if (!control->guest)
+		return;
+	loop_forget(control->epoll_fd, &control->guest_source);
+	control->guest_source.fd = -1;
+	atomic_store(&control->machine.running, false);
+	control->guest->ops->free(control->guest);
+	control->guest = NULL;
+}
+
+static void target_ended(struct control *control, const struct migration *migration)
+{
+	if (migration->outcome == HF_OUTCOME_RUNNING) {
+		control->awaits_guest = false;
+		control_say(control, "the guest is here: %s", control_run_state(control));
+		if (migration->error.code)
+			control_say(control, "%s", migration->error.text);
+		return;
+	}
+	control_say(control, "incoming migration failed: %s", migration->error.text);
+	control_quit(control, control->quitting ? control->exit_status : 1);
+}
+
+static void source_ended(struct control *control, const struct migration *migration)
+{
+	switch (migration->outcome) {
+	case HF_OUTCOME_AWAY:
+		free_guest(control);
+		control_say(control, "the guest is away, at %s", migration->uri);
+		break;
+	case HF_OUTCOME_WAITING:
+		control_say(control, "in doubt, so the guest waits, paused and whole: %s",
+			    migration->error.text);
+		break;
+	case HF_OUTCOME_LOST:
+		control_say(control, "the guest is here and paused: %s", migration->error.text);
+		break;
+	case HF_OUTCOME_HOME:
+		control_say(control, "migration failed, the guest is here: %s",
+			    migration->error.text);
+		break;
+	case HF_OUTCOME_NONE:
+	case HF_OUTCOME_RUNNING:
+	case HF_OUTCOME_FAILED:
+		assert(!"an outcome that a source does not have");
+	}
+}
+
+static void step(struct control *control)
+{
+	struct migration *migration = control->migration;
+
+	if (migration_step(migration) == HF_STEP_WAIT)
+		return;
+	loop_forget(control->epoll_fd, &control->session_source);
+	if (control->session_source.fd >= 0)
+		(void)close(control->session_source.fd); /* a copy; see watch_session() */
+	control->session_source.fd = -1;
+	if (migration->role == HF_ROLE_TARGET)
+		target_ended(control, migration);
+	else
+		source_ended(control, migration);
+}
+
+static void session_ready(struct loop_source *source, uint32_t events)
+{
+	(void)events;
+	step(FROM_SOURCE(source, session_source));
+}
+
+/* The loop waits on a copy of the session's descriptor: the session closes its own when it ends. */
+static int watch_session(struct control *control, struct hf_error *err)
+{
+	int fd = fcntl(migration_fd(control->migration), F_DUPFD_CLOEXEC, 0);
+
+	if (fd < 0)
+		return control_error(err, HF_E_SYSTEM, errno, "waiting for the session");
+	control->session_source.fd = fd;
+	return loop_watch(control->epoll_fd, &control->session_source, EPOLLIN, err);
+}
+
+int control_migrate(struct control *control, uint32_t role, const char *uri,
+		    const struct migrate_parameters *parameters, struct hf_error *err)
+{
+	struct migration_config config = {
+		.role = role,
+		.guest = control->guest,
+		.machine = &control->machine,
+		.parameters = parameters,
+		.uri = uri,
+		.side = control->config->side,
+		.paused = !atomic_load(&control->machine.running),
+		.event = on_trace,
+		.ctx = control,
+	};
+	struct migration *migration;
+	int result;
+
+	assert(control->guest && !migration_active(control->migration));
+	result = migration_start(&config, &migration, err);
+	if (result < 0)
+		return result;
+	control->migration = migration_free(control->migration);
+	control->migration = migration;
+	control->migrates_paused = config.paused;
+	control->announced_status = "none";
+	result = watch_session(control, err);
+	if (result < 0) {
+		/* Its descriptor cannot be waited for; its deadlines bring it to its end. */
+		(void)migration_cancel(migration);
+		return result;
+	}
+	step(control);
+	return 0;
+}
+
+int control_settle_doubt(struct control *control, struct hf_error *err)
+{
+	struct hf_ledger ledger = { .ops = NULL };
+	struct hf_ledger_record record;
+	int result;
+
+	if (!in_doubt(control))
+		return 0;
+	if (control->migration->broken)
+		return control_error(err, HF_E_IN_DOUBT, 0, "the guest may not be run here: %s",
+				     control->migration->error.text);
+	result = hf_ledger_open(control->migration->parameters.ledger, &ledger, err);
+	if (result < 0)
+		return result;
+	result = ledger.ops->read(ledger.self, control->guest->name, &record, err);
+	hf_ledger_close(&ledger);
+	if (result < 0)
+		return result;
+	/* HOME by us is final: a claim that comes late fails by the record's revision. */
+	if (record.revision && record.state == HF_LEDGER_HOME &&
+	    strcmp(record.owner, control->config->side) == 0) {
+		control->migration->outcome = HF_OUTCOME_HOME;
+		return 0;
+	}
+	return control_error(err, HF_E_IN_DOUBT, 0,
+			     "the guest waits, paused and whole, until the ledger or an operator "
+			     "has said whose it is: %s",
+			     control->migration->error.text);
+}
+
+/* ---- the end ------------------------------------------------------------------------------- */
+
+void control_quit(struct control *control, int exit_status)
+{
+	control->exit_status = exit_status;
+	control->quitting = true;
+	if (!migration_active(control->migration))
+		return;
+	if (migration_cancel(control->migration) == HF_E_TOO_LATE)
+		control_say(control, "the guest has been offered to the other side: waiting for "
+				     "the outcome before leaving");
+}
+
+static void signals_ready(struct loop_source *source, uint32_t events)
+{
+	struct control *control = FROM_SOURCE(source, signals);
+	struct signalfd_siginfo info;
+
+	(void)events;
+	if (read(source->fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	if (in_doubt(control) && control->guest) {
+		control_say(control,
+			    "%s: not leaving, since the guest here may be the only one: %s",
+			    strsignal((int)info.ssi_signo), control->migration->error.text);
+		return;
+	}
+	control_quit(control, 0);
+}
+
+static void guest_ready(struct loop_source *source, uint32_t events)
+{
+	struct control *control = FROM_SOURCE(source, guest_source);
+	uint32_t happened = control->guest->ops->events(control->guest);
+
+	(void)events;
+	control->guest_events |= happened;
+	if (happened & (GUEST_EVENT_CRASH | GUEST_EVENT_SHUTDOWN))
+		atomic_store(&control->machine.running, false);
+	if (happened & GUEST_EVENT_CRASH) {
+		control_say(control, "the guest has crashed: %s", control->guest->crash_text);
+		qmp_server_event(&control->server, "GUEST_PANICKED",
+				 json_pack("{s:s}", "action", "pause"));
+	}
+	if (happened & GUEST_EVENT_SHUTDOWN) {
+		qmp_server_event(&control->server, "SHUTDOWN",
+				 json_pack("{s:b,s:s}", "guest", 1, "reason", "guest-shutdown"));
+		control_quit(control, control->guest->exit_status);
+	}
+}
+
+/* ---- the loop ------------------------------------------------------------------------------ */
+
+/* Milliseconds until the session wants to be stepped; -1: no need. Rounded up. */
+static int timeout_ms(const struct control *control)
+{
+	uint64_t deadline, now_ns, ms;
+	struct timespec now;
+
+	if (!migration_active(control->migration))
+		return -1;
+	deadline = migration_deadline(control->migration);
+	if (deadline == UINT64_MAX)
+		return -1;
+	(void)clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail with this clock */
+	now_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	if (deadline <= now_ns)
+		return 0;
+	ms = (deadline - now_ns + 999999) / 1000000;
+	return ms > 60000 ? 60000 : (int)ms;
+}
+
+static void loop(struct control *control)
+{
+	while (!control->quitting || migration_active(control->migration)) {
+		struct epoll_event event;
+		int n = epoll_wait(control->epoll_fd, &event, 1, timeout_ms(control));
+
+		if (n < 0 && errno != EINTR) {
+			control_say(control, "epoll_wait: %s", strerror(errno));
+			control->exit_status = 1;
+			return;
+		}
+		if (n == 1) {
+			struct loop_source *source = event.data.ptr;
+
+			source->ready(source, event.events);
+		}
+		/* Other events must not keep a session from its deadline. */
+		if (migration_active(control->migration) && timeout_ms(control) == 0)
+			step(control);
+		announce(control);
+	}
+}
+
+static int begin(struct control *control, struct hf_error *err)
+{
+	const struct control_config *config = control->config;
+	struct hf_machine machine = migrate_machine_handle(&control->machine);
+	int result;
+
+	result = loop_watch(control->epoll_fd, &control->guest_source, EPOLLIN, err);
+	if (result == 0 && config->signal_fd >= 0)
+		result = loop_watch(control->epoll_fd, &control->signals, EPOLLIN, err);
+	if (result < 0)
+		return result;
+	if (config->incoming) {
+		control->awaits_guest = true;
+		if (strcmp(config->incoming, "defer") == 0)
+			return 0;
+		return control_migrate(control, HF_ROLE_TARGET, config->incoming,
+				       &control->parameters, err);
+	}
+	if (config->paused)
+		return 0;
+	return machine.ops->run(machine.self, err);
+}
+
+int control_run(const struct control_config *config)
+{
+	struct qmp_table table = { .commands = control_commands, .events = control_events };
+	struct hf_error err = { 0 };
+	struct control control = {
+		.config = config,
+		.guest = config->guest,
+		.parameters = *config->parameters,
+		.announced_status = "none",
+		.signals = { config->signal_fd, signals_ready },
+		.guest_source = { config->guest->event_fd, guest_ready },
+		.session_source = { -1, session_ready },
+	};
+	int result;
+
+	table.ctx = &control;
+	migrate_machine_init(&control.machine, config->guest->machine);
+	control.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (control.epoll_fd < 0)
+		result = control_error(&err, HF_E_SYSTEM, errno, "epoll_create1");
+	else
+		result = qmp_server_open(&control.server, config->socket_path, &table,
+					 control.epoll_fd, &err);
+	if (result == 0)
+		result = begin(&control, &err);
+	if (result < 0) {
+		control_say(&control, "%s", err.text);
+		control_quit(&control, 1);
+	}
+	if (control.epoll_fd >= 0)
+		loop(&control);
+
+	qmp_server_close(&control.server);
+	if (control.migration && control.migration->broken)
+		_exit(control.exit_status); /* its workers may still use all of this */
+	free_guest(&control);
+	control.migration = migration_free(control.migration);
+	if (control.epoll_fd >= 0)
+		(void)close(control.epoll_fd);
+	return control.exit_status;
+}
