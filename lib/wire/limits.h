@@ -29,7 +29,7 @@
 #define REC_BULK_HEAD_MAX (REC_HEADER_BYTES + REC_BULK_FIXED_MAX) /* with the record's header */
 
 #define WIRE_ADDRESS_BITS 52u /* guest-physical addresses are below 2^52 */
-#define WIRE_SECTIONS_MAX 4096u /* MACHINE_STATE records in a session */
+#define WIRE_SECTIONS_MAX 1024u /* MACHINE_STATE records in a session */
 #define WIRE_ROUNDS_MAX 65535u /* rounds in a session */
 #define WIRE_KIND_MAX 16u /* a device's kind, with the NUL */
 #define WIRE_SECTION_NAME_MAX 32u /* a section's name, with the NUL */
