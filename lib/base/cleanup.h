@@ -13,14 +13,14 @@
 
 /* Give away a pointer or a descriptor: the variable is empty afterwards. */
 #define TAKE_PTR(pointer)                                                                          \
-	({                                                                                         \
+	__extension__({                                                                            \
 		__typeof__(pointer) *take_ptr_ = &(pointer);                                       \
 		__typeof__(pointer) taken_ptr_ = *take_ptr_;                                       \
 		*take_ptr_ = NULL;                                                                 \
 		taken_ptr_;                                                                        \
 	})
 #define TAKE_FD(fd)                                                                                \
-	({                                                                                         \
+	__extension__({                                                                            \
 		int *take_fd_ = &(fd);                                                             \
 		int taken_fd_ = *take_fd_;                                                         \
 		*take_fd_ = -1;                                                                    \
