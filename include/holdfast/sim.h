@@ -43,7 +43,7 @@
 #define HF_SIM_BEAT_ENTRIES 0x68 /* RW u32: a power of two up to 1 << 20 */
 #define HF_SIM_BEAT_PERIOD 0x6c /* RW u32: microseconds between beats; 0: off */
 #define HF_SIM_BEATS 0x70	/* RO u64: beats since reset */
-#define HF_SIM_ERRORS 0x78	/* RO u64: DMA that hit no mapping, and writes that came in STOP */
+#define HF_SIM_ERRORS 0x78	/* RO u64: DMA that hit no mapping, since reset */
 
 #define HF_SIM_MAGIC_VALUE 0x44484f48u /* "HOHD" read as text, little-endian */
 

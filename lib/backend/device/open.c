@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Devices by URI: KIND or KIND:REST. The kinds are the rows of one table. */
+#include <assert.h>
+#include <string.h>
+
+#include <holdfast/backend.h>
+
+#include "backend/device/sim/sim.h"
+#include "base/error.h"
+#include "base/export.h"
+
+struct kind {
+	const char *name;
+	/* rest: behind the first colon, or "" */
+	int (*open)(const char *rest, const char *name, struct hf_device *ret_device,
+		    struct hf_error *err);
+};
+
+static const struct kind kinds[] = {
+	{ "sim", sim_open },
+};
+
+HF_EXPORT int hf_device_open(const char *uri, const char *name, struct hf_device *ret_device,
+			     struct hf_error *err)
+{
+	const char *colon;
+	size_t length;
+
+	if (!uri || !*uri)
+		return error_set(err, HF_E_INVALID, 0, "a device needs a URI");
+	colon = strchr(uri, ':');
+	length = colon ? (size_t)(colon - uri) : strlen(uri);
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (strlen(kinds[i].name) == length && strncmp(kinds[i].name, uri, length) == 0)
+			return kinds[i].open(colon ? colon + 1 : "", name, ret_device, err);
+	return error_set(err, HF_E_UNSUPPORTED, 0, "there are no devices of kind \"%.*s\"",
+			 (int)length, uri);
+}
+
+HF_EXPORT void hf_device_close(struct hf_device *device)
+{
+	if (!device)
+		return;
+	if (device->ops)
+		device->ops->close(device->self);
+	*device = (struct hf_device){ 0 };
+}
