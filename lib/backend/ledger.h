@@ -19,17 +19,23 @@ bool ledger_name_ok(const char *guest);
  */
 int ledger_record_check(const struct hf_ledger_record *record, struct hf_error *err);
 
+/* now is what writing record made of it: the same in all but a higher revision. */
+bool ledger_record_is_written(const struct hf_ledger_record *now,
+			      const struct hf_ledger_record *record);
+
 /*
  * The guest's record (revision 0 if there is none): 0, HF_E_INVALID (the name),
- * HF_E_LEDGER_DAMAGED, HF_E_LEDGER_UNKNOWN, HF_E_UNSUPPORTED.
+ * HF_E_LEDGER_DAMAGED, HF_E_LEDGER_UNKNOWN, HF_E_UNSUPPORTED. err is always set by a failure.
  */
 int ledger_read(struct hf_ledger *ledger, const char *guest, struct hf_ledger_record *ret_record,
 		struct hf_error *err);
 
 /*
  * Compare and swap on record->revision: HF_LEDGER_DONE and HF_LEDGER_REFUSED with *ret_now;
- * HF_LEDGER_UNKNOWN with the reason in err; negative codes as above, for which the same holds as
- * for UNKNOWN. record->attempt must not be empty, and must be one never used before.
+ * HF_LEDGER_UNKNOWN with the reason in err. Negative codes as above, and others that name what
+ * failed; whether they mean "not done" the text says, the caller takes them as unknown.
+ * record->attempt must not be empty, and one never used before: writing the same record again is
+ * DONE as well.
  */
 int ledger_swap(struct hf_ledger *ledger, const struct hf_ledger_record *record,
 		struct hf_ledger_record *ret_now, struct hf_error *err);
