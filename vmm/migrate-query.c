@@ -124,6 +124,8 @@ static json_t *own_part(const struct migration *migration)
 
 	put_text(own, "role", migration->role == HF_ROLE_SOURCE ? "source" : "target");
 	put_text(own, "uri", migration->uri);
+	if (migration->role == HF_ROLE_TARGET)
+		(void)json_object_set_new(own, "listening", json_boolean(migration->listening));
 	put_text(own, "state", progress->state[0] ? progress->state : "IDLE");
 	put_text(own, "outcome", hf_outcome_name(migration->outcome));
 	put(own, "round", progress->round);
@@ -133,7 +135,6 @@ static json_t *own_part(const struct migration *migration)
 	put(own, "downtime-us", progress->downtime_us);
 	put(own, "expected-downtime-us", progress->expected_downtime_us);
 	put(own, "total-us", progress->total_us);
-	put(own, "frozen-allocations", progress->frozen_allocations);
 	put(own, "own-memory", progress->own_memory_bytes);
 	put(own, "events", migration->trace.count);
 	(void)json_object_set_new(own, "ledger", ledger(migration));

@@ -161,9 +161,24 @@ struct hf_progress {
 	uint64_t bytes_per_second; /* the last round's rate */
 	uint64_t dirty_pages_per_second;
 	uint32_t throttle_percent;
-	uint32_t frozen_allocations; /* made while the guest stood still: 0, or a bug */
+	uint32_t reserved;
 	uint64_t own_memory_bytes; /* allocated by the session at set-up */
 };
+
+/*
+ * The side id a process has by default: HOSTNAME.PID.START. Register a guest under the same one that
+ * its sessions use. Errors: HF_E_SYSTEM.
+ */
+int hf_side_default(char ret_side[HF_NAME_MAX], struct hf_error *err);
+
+/*
+ * A guest was booted here, not migrated: from now on the ledger's record says that it is side's.
+ * Without it the first migration makes the record. Errors: HF_E_LEDGER_REFUSED (a handover of a
+ * guest of that name is undecided: booting another one could be the second execution),
+ * HF_E_LEDGER_UNKNOWN (the ledger does not answer), HF_E_LEDGER_DAMAGED.
+ */
+int hf_ledger_register(struct hf_ledger *ledger, const char *guest, const char *side,
+		       struct hf_error *err);
 
 /*
  * Check the configuration, allocate everything. Nothing is connected and the guest is not touched.

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Operations on the ledger, one after another on the ledger's worker: read, ask ledger_next(),
+ * swap, and from the beginning when somebody else was faster, until the deadline. An answer that
+ * did not come is LEDGER_UNKNOWN, never a failure.
+ */
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "backend/ledger.h"
+#include "base/error.h"
+#include "base/time.h"
+#include "engine/actions.h"
+
+/* result[0]; the record as last seen is in job->record. */
+enum answer { DONE, REFUSED, UNKNOWN };
+
+#define OP_READ LEDGER_OP_COUNT /* arg[0] of a job that only reads */
+#define SWAPS_MAX 64u /* lost races in one operation: somebody is writing in a loop */
+
+static int unknown(struct job *job)
+{
+	job->result[0] = UNKNOWN;
+	return 0;
+}
+
+static int run_read(struct session *session, struct job *job)
+{
+	struct hf_ledger_record record;
+
+	if (ledger_read(&session->ledger, session->guest, &record, &job->err) < 0)
+		return unknown(job);
+	job->record = record;
+	job->result[0] = DONE;
+	return 0;
+}
+
+static int run_op(struct session *session, struct job *job)
+{
+	uint64_t deadline_ns = time_now_ns() + session->config.ledger_us_max * NS_PER_US;
+	struct hf_ledger_record now, next, after;
+
+	for (uint32_t i = 0; i < SWAPS_MAX && time_now_ns() < deadline_ns; i++) {
+		int answer;
+
+		error_clear(&job->err);
+		if (ledger_read(&session->ledger, session->guest, &now, &job->err) < 0)
+			return unknown(job);
+		job->record = now;
+		switch (ledger_next(&job->request, &now, &next)) {
+		case LEDGER_ALREADY:
+			job->result[0] = DONE;
+			return 0;
+		case LEDGER_REFUSE:
+			job->result[0] = REFUSED;
+			return 0;
+		case LEDGER_WRITE:
+			break;
+		}
+		answer = ledger_swap(&session->ledger, &next, &after, &job->err);
+		if (answer == HF_LEDGER_DONE) {
+			job->record = after;
+			job->result[0] = DONE;
+			return 0;
+		}
+		if (answer != HF_LEDGER_REFUSED)
+			return unknown(
+				job); /* it may have happened: the state machine asks again */
+	}
+	return unknown(job);
+}
+
+/* What an answer means to the source. */
+static enum source_event source_meaning(struct session *session, const struct job *job)
+{
+	enum ledger_view view;
+
+	if (job->result[0] == UNKNOWN)
+		return SOURCE_E_LEDGER_UNKNOWN;
+	if (job->result[0] == DONE && job->arg[0] != OP_READ)
+		return SOURCE_E_LEDGER_DONE;
+	if (job->arg[0] == LEDGER_OP_NOTE)
+		return SOURCE_E_LEDGER_DONE; /* there is no record to note it in: nothing to wait
+						for */
+	view = ledger_view(&job->record, session->side, session->epoch);
+	switch (view) {
+	case LEDGER_VIEW_HOME:
+		return SOURCE_E_LEDGER_HOME;
+	case LEDGER_VIEW_OFFERED:
+	case LEDGER_VIEW_CLAIMED:
+		return SOURCE_E_LEDGER_CLAIMED;
+	case LEDGER_VIEW_AWAY:
+		return SOURCE_E_LEDGER_AWAY;
+	}
+	return SOURCE_E_LEDGER_UNKNOWN;
+}
+
+static enum target_event target_meaning(const struct job *job)
+{
+	if (job->result[0] == UNKNOWN)
+		return TARGET_E_LEDGER_UNKNOWN;
+	if (job->result[0] == DONE && job->arg[0] != OP_READ)
+		return TARGET_E_LEDGER_DONE;
+	if (job->arg[0] == LEDGER_OP_NOTE)
+		return TARGET_E_LEDGER_DONE;
+	return TARGET_E_LEDGER_HOME;
+}
+
+/* The peer left a reason in the ledger: it is better than "the connection was lost". */
+static bool adopt_reason(struct session *session, const struct hf_ledger_record *record)
+{
+	struct hf_error err = { 0 };
+
+	if (!record->reason_code || (session->error.code && !session->error_is_link))
+		return false;
+	(void)error_set(&err, record->reason_code, 0, "%s", record->reason);
+	session->error = err;
+	session->error_is_peers = true;
+	session->error_is_link = false;
+	return true;
+}
+
+/* Our own failure to get the guest, or the ledger's: said in words once. */
+static void explain_refusal(struct session *session, const struct job *job)
+{
+	static const char *const states[] = { "?", "home", "offered", "claimed", "away" };
+	const struct hf_ledger_record *record = &job->record;
+	struct hf_error err = { 0 };
+
+	if (session->error.code && !session->error_is_link)
+		return;
+	/* That a revoke finds the guest claimed is no failure: the target decides then. */
+	if (job->arg[0] == LEDGER_OP_REVOKE || job->arg[0] == LEDGER_OP_RETURN ||
+	    job->arg[0] == OP_READ)
+		return;
+	if (job->result[0] == UNKNOWN && job->arg[0] == LEDGER_OP_ENTER) {
+		(void)error_set(&err, HF_E_LEDGER_UNKNOWN, 0, "%s: %.160s", session->ledger.uri,
+				job->err.text);
+	} else if (job->result[0] == REFUSED) {
+		(void)error_set(
+			&err, HF_E_LEDGER_REFUSED, 0,
+			"the ledger says that guest \"%s\" is %s, owner %s%s%s (%s asked: %s)",
+			session->guest, states[record->state <= 4 ? record->state : 0],
+			record->owner[0] ? record->owner : "nobody",
+			record->offered_to[0] ? ", offered to " : "", record->offered_to,
+			session->side, ledger_op_name((enum ledger_op)job->arg[0]));
+	} else {
+		return;
+	}
+	session->error = err;
+	session->error_is_link = false;
+}
+
+static void on_ledger_done(struct session *session, const struct job *job)
+{
+	bool source = session_is_source(session);
+	bool explaining = source ? session->source.state == SOURCE_EXPLAINING
+				 : session->target.state == TARGET_EXPLAINING;
+
+	trace(session, HF_TRACE_LEDGER,
+	      job->arg[0] == OP_READ ? "READ" : ledger_op_name((enum ledger_op)job->arg[0]),
+	      job->arg[0], job->result[0], session->epoch, job->end_ns - job->begin_ns);
+	if (job->arg[1] != session->ledger_ticket)
+		return; /* superseded by a later request */
+	session->ledger_busy = false;
+	if (job->result[0] != UNKNOWN)
+		session->record = job->record;
+	if (job->arg[0] == LEDGER_OP_ENTER && job->result[0] == DONE)
+		session->epoch = job->record.epoch + 1;
+
+	if (explaining && job->arg[0] == OP_READ) {
+		if (job->result[0] != UNKNOWN && adopt_reason(session, &job->record))
+			session_post(session, source ? (uint32_t)SOURCE_E_LEDGER_DONE
+						     : (uint32_t)TARGET_E_LEDGER_DONE);
+		else
+			session_post(session, source ? (uint32_t)SOURCE_E_LEDGER_HOME
+						     : (uint32_t)TARGET_E_LEDGER_HOME);
+		return;
+	}
+	if (job->arg[0] != LEDGER_OP_NOTE && !adopt_reason(session, &job->record))
+		explain_refusal(session, job);
+	session_post(session, source ? (uint32_t)source_meaning(session, job)
+				     : (uint32_t)target_meaning(job));
+}
+
+static void submit(struct session *session, struct job *job)
+{
+	job->done = on_ledger_done;
+	job->arg[1] = ++session->ledger_ticket;
+	session->ledger_busy = true;
+	session->retry_ns = NEVER;
+	worker_submit(&session->ledger_worker, job);
+}
+
+void ledger_submit(struct session *session, enum ledger_op op)
+{
+	struct job job = { .run = run_op, .arg = { op } };
+	struct ledger_request *request = &job.request;
+
+	request->op = op;
+	request->epoch = session->epoch;
+	memcpy(request->guest, session->guest, sizeof(request->guest));
+	memcpy(request->side, session->side, sizeof(request->side));
+	memcpy(request->peer, session->peer_side, sizeof(request->peer));
+	/* An id of its own for each attempt; the side is unique in the fleet. */
+	(void)snprintf(request->attempt, sizeof(request->attempt), "%.40s/%llx.%u", session->side,
+		       (unsigned long long)session->start_ns, ++session->ledger_attempts);
+	if (op == LEDGER_OP_RETURN || op == LEDGER_OP_REVOKE || op == LEDGER_OP_NOTE) {
+		request->reason_code = session->error.code;
+		memcpy(request->reason, session->error.text, sizeof(request->reason));
+	}
+	submit(session, &job);
+}
+
+void ledger_submit_read(struct session *session)
+{
+	struct job job = { .run = run_read, .arg = { OP_READ } };
+
+	submit(session, &job);
+}
+
+/*
+ * Each side should learn why the other failed, also when the connection is gone: who knows the
+ * reason notes it, who only knows that the connection is gone looks for one.
+ */
+void ledger_explain(struct session *session)
+{
+	uint32_t done = session_is_source(session) ? (uint32_t)SOURCE_E_LEDGER_DONE
+						   : (uint32_t)TARGET_E_LEDGER_DONE;
+
+	if (session->error_is_peers || !session->ledger.ops || !session->error.code)
+		session_post(session, done);
+	else if (session->error_is_link)
+		ledger_submit_read(session);
+	else
+		ledger_submit(session, LEDGER_OP_NOTE);
+}

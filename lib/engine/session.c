@@ -1,0 +1,508 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The session's loop: completions, the control connection, passed deadlines and the operator's
+ * cancel become events; events are applied one at a time. Creation and end are in setup.c.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/export.h"
+#include "base/time.h"
+#include "engine/actions.h"
+#include "engine/loop.h"
+
+#define EVENTS_MAX (sizeof(((struct session *)0)->events) / sizeof(uint32_t))
+#define LAST_WORDS_NS (2 * NS_PER_S) /* for what is still to be sent when everything has ended */
+
+bool session_is_source(const struct session *session)
+{
+	return session->config.role == HF_ROLE_SOURCE;
+}
+
+void session_post(struct session *session, uint32_t event)
+{
+	assert(session->event_count < EVENTS_MAX);
+	session->events[(session->event_head + session->event_count) % EVENTS_MAX] = event;
+	session->event_count++;
+}
+
+static bool has_ended(const struct session *session)
+{
+	return session_is_source(session) ? source_ended(session->source.state)
+					  : target_ended(session->target.state);
+}
+
+static void post_fail(struct session *session)
+{
+	session_post(session, session_is_source(session) ? (uint32_t)SOURCE_E_FAIL
+							 : (uint32_t)TARGET_E_FAIL);
+}
+
+/* The first failure wins; but "the connection is gone" yields to any better reason. */
+static void keep(struct session *session, const struct hf_error *err, bool link)
+{
+	if (session->error.code && (link || !session->error_is_link))
+		return;
+	error_copy(&session->error, err);
+	session->error_is_link = link;
+	session->error_is_peers = false;
+	trace(session, HF_TRACE_FAILED, session->error.text, (uint64_t)-session->error.code,
+	      (uint64_t)session->error.cause, 0, 0);
+}
+
+void session_fail(struct session *session, const struct hf_error *err)
+{
+	bool link = err->code == HF_E_CONNECTION_LOST;
+
+	if (has_ended(session))
+		return;
+	if (link && session->grace_ns != NEVER)
+		return; /* the same again, while we wait for a better reason */
+	keep(session, err, link);
+	if (link && session->control_open && !session->control_closed) {
+		/* The peer's ABORT may be on its way on the control connection. */
+		session->grace_ns = time_now_ns() + GRACE_NS;
+		return;
+	}
+	post_fail(session);
+}
+
+void session_lost(struct session *session, const struct hf_error *err)
+{
+	session->grace_ns = NEVER;
+	if (has_ended(session))
+		return;
+	keep(session, err, true);
+	session_post(session, session_is_source(session) ? (uint32_t)SOURCE_E_LOST
+							 : (uint32_t)TARGET_E_LOST);
+}
+
+void session_peer_failed(struct session *session, const struct hf_error *err)
+{
+	session->grace_ns = NEVER;
+	if (has_ended(session) || (session->error.code && !session->error_is_link))
+		return;
+	session->error = *err;
+	session->error_is_peers = true;
+	session->error_is_link = false;
+	trace(session, HF_TRACE_FAILED, session->error.text, (uint64_t)-session->error.code,
+	      (uint64_t)session->error.cause, 1, 0);
+}
+
+void session_end(struct session *session, enum hf_outcome outcome)
+{
+	session->outcome = outcome;
+	session->ending = true;
+	session->end_ns = time_now_ns();
+	session->ending_ns = session->end_ns + LAST_WORDS_NS;
+	if (outcome == HF_OUTCOME_AWAY || outcome == HF_OUTCOME_RUNNING)
+		error_clear(&session->error);
+	else if (!session->error.code)
+		(void)error_set(&session->error, HF_E_BUG, 0, "ended without a reason");
+	control_shutdown(session);
+}
+
+/* ---- time ---------------------------------------------------------------------------------- */
+
+/* Is a peer expected to give signs of life? */
+static bool peer_matters(const struct session *session)
+{
+	if (!session->control_open || session->control_closed || session->bye_sent)
+		return false;
+	if (session_is_source(session))
+		return session->source.state >= SOURCE_HELLO &&
+		       session->source.state < SOURCE_REVOKING;
+	return session->target.state >= TARGET_GREETING && session->target.state <= TARGET_LOADED;
+}
+
+static uint64_t silence_ns(const struct session *session)
+{
+	return atomic_load(&session->heard_ns) + session->config.wait_us_max * NS_PER_US;
+}
+
+static uint64_t content_bytes(struct session *session)
+{
+	return atomic_load(&session->totals.page_bytes) +
+	       atomic_load(&session->totals.device_bytes) +
+	       atomic_load(&session->totals.zero_pages);
+}
+
+static const char *waited_for(const struct session *session)
+{
+	return session_is_source(session) ? source_state_text(session->source.state)
+					  : target_state_text(session->target.state);
+}
+
+static void state_deadline_passed(struct session *session, uint64_t now)
+{
+	struct hf_error err = { 0 };
+	uint64_t bytes = content_bytes(session);
+
+	if (session_is_source(session) && bytes != session->watched_bytes &&
+	    (session->source.state == SOURCE_PRECOPY || session->source.state == SOURCE_DRAINING)) {
+		session->watched_bytes = bytes;
+		session->state_deadline_ns = now + session->config.wait_us_max * NS_PER_US;
+		return;
+	}
+	if (session_is_source(session) && session->source.state == SOURCE_PRECOPY &&
+	    now < session->precopy.begin_ns + session->config.deadline_us * NS_PER_US) {
+		session->state_deadline_ns =
+			session->precopy.begin_ns + session->config.deadline_us * NS_PER_US;
+		return; /* it waits for devices: precopy's own deadline counts */
+	}
+	session->state_deadline_ns = NEVER;
+	(void)error_set(&err, HF_E_DEADLINE, 0, "waited too long for %s", waited_for(session));
+	keep(session, &err, false);
+	post_fail(session);
+}
+
+static void peer_is_silent(struct session *session)
+{
+	struct hf_error err = { 0 };
+
+	(void)error_set(&err, HF_E_DEADLINE, 0, "no sign of life from the %s for %llu ms",
+			session_is_source(session) ? "target" : "source",
+			(unsigned long long)(session->config.wait_us_max / 1000));
+	session->control_closed = true; /* no more is expected from there */
+	loop_unwatch(session, channel_fd(&session->control));
+	channel_shutdown(&session->control);
+	session_lost(session, &err);
+}
+
+static bool passed(uint64_t *deadline_ns, uint64_t now)
+{
+	if (*deadline_ns > now)
+		return false;
+	*deadline_ns = NEVER;
+	return true;
+}
+
+static void give_up(struct session *session)
+{
+	bool has_row = session_is_source(session)
+			       ? source_row(session->source.state, SOURCE_E_GIVE_UP) != NULL
+			       : target_row(session->target.state, TARGET_E_GIVE_UP) != NULL;
+	struct hf_error err = { 0 };
+
+	if (!has_row) {
+		session->give_up_ns = time_now_ns() + RETRY_NS; /* a question is under way */
+		return;
+	}
+	(void)error_set(&err, HF_E_IN_DOUBT, 0, "waited too long for %s", waited_for(session));
+	if (session_is_source(session) ? session->source.state != SOURCE_EXPLAINING
+				       : session->target.state != TARGET_EXPLAINING)
+		keep(session, &err, false);
+	session_post(session, session_is_source(session) ? (uint32_t)SOURCE_E_GIVE_UP
+							 : (uint32_t)TARGET_E_GIVE_UP);
+}
+
+static void check_time(struct session *session)
+{
+	uint64_t now = time_now_ns();
+
+	pending_expire(session, now);
+	if (session->state_deadline_ns <= now)
+		state_deadline_passed(session, now);
+	if (passed(&session->grace_ns, now))
+		post_fail(session);
+	if (passed(&session->retry_ns, now))
+		session_post(session, session_is_source(session) ? (uint32_t)SOURCE_E_RETRY
+								 : (uint32_t)TARGET_E_RETRY);
+	if (passed(&session->give_up_ns, now))
+		give_up(session);
+	if (peer_matters(session) && silence_ns(session) <= now)
+		peer_is_silent(session);
+	if (session->keepalive_ns <= now) {
+		session->keepalive_ns = now + KEEPALIVE_NS;
+		if (peer_matters(session))
+			control_keepalive(session);
+	}
+}
+
+HF_EXPORT uint64_t hf_session_deadline(const struct hf_session *handle)
+{
+	const struct session *session = (const struct session *)handle;
+	const uint64_t all[] = {
+		session->state_deadline_ns,
+		session->retry_ns,
+		session->give_up_ns,
+		session->grace_ns,
+		session->control_open && !session->ending ? session->keepalive_ns : NEVER,
+		peer_matters(session) ? silence_ns(session) : NEVER,
+		session->ending ? session->ending_ns : NEVER,
+	};
+	uint64_t deadline = session->stepped ? NEVER : 0;
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		if (all[i] < deadline)
+			deadline = all[i];
+	for (uint32_t i = 0; i < PENDING_MAX; i++)
+		if (session->pending[i].used && session->pending[i].deadline_ns < deadline)
+			deadline = session->pending[i].deadline_ns;
+	return deadline;
+}
+
+/* ---- progress ------------------------------------------------------------------------------ */
+
+static uint64_t us_between(uint64_t begin_ns, uint64_t end_ns)
+{
+	return begin_ns && end_ns > begin_ns ? (end_ns - begin_ns) / NS_PER_US : 0;
+}
+
+static void update_progress(struct session *session)
+{
+	struct hf_progress now = {
+		.size = sizeof(now),
+		.role = session->config.role,
+		.outcome = session->outcome,
+		.round = session->precopy.round,
+		.memory_bytes = session->total_pages << HF_PAGE_SHIFT,
+		.page_bytes = atomic_load(&session->totals.page_bytes),
+		.normal_pages = atomic_load(&session->totals.normal_pages),
+		.zero_pages = atomic_load(&session->totals.zero_pages),
+		.remaining_pages = session->precopy.dirty_pages,
+		.device_bytes = atomic_load(&session->totals.device_bytes),
+		.wire_bytes = atomic_load(&session->totals.wire_bytes),
+		.bytes_per_second = session->precopy.bytes_per_second,
+		.dirty_pages_per_second = session->precopy.dirty_pages_per_second,
+		.expected_downtime_us = session->precopy.expected_downtime_us,
+		.throttle_percent = session->precopy.throttle_percent,
+		.own_memory_bytes = session->own_memory_bytes,
+	};
+	const char *state = session_is_source(session) ? source_state_name(session->source.state)
+						       : target_state_name(session->target.state);
+
+	(void)snprintf(now.state, sizeof(now.state), "%s", state);
+	now.total_us =
+		us_between(session->start_ns, session->end_ns ? session->end_ns : time_now_ns());
+	now.downtime_us = us_between(session->stopped_ns, session->resumed_ns);
+	(void)pthread_mutex_lock(&session->progress_lock);
+	session->progress = now;
+	(void)pthread_mutex_unlock(&session->progress_lock);
+}
+
+HF_EXPORT int hf_session_progress(struct hf_session *handle, struct hf_progress *progress)
+{
+	struct session *session = (struct session *)handle;
+	uint32_t size = progress->size;
+
+	if (size < sizeof(uint32_t))
+		return HF_E_INVALID;
+	(void)pthread_mutex_lock(&session->progress_lock);
+	memcpy(progress, &session->progress,
+	       size < sizeof(session->progress) ? size : sizeof(session->progress));
+	(void)pthread_mutex_unlock(&session->progress_lock);
+	progress->size = size;
+	return 0;
+}
+
+/* ---- the loop ------------------------------------------------------------------------------ */
+
+static void dispatch(struct session *session, uint32_t tag)
+{
+	uint64_t count;
+
+	switch (tag) {
+	case LOOP_WAKE:
+		(void)!read(session->wake_fd, &count, sizeof(count));
+		return;
+	case LOOP_COMPLETIONS:
+		(void)!read(session->completions.event_fd, &count, sizeof(count));
+		return;
+	case LOOP_CONTROL:
+		if (!session->control_closed && !session->bye_sent)
+			control_readable(session);
+		return;
+	case LOOP_LISTENER:
+		accept_ready(session);
+		return;
+	default:
+		pending_ready(session, tag - LOOP_PENDING);
+		return;
+	}
+}
+
+static bool take_ready(struct session *session)
+{
+	struct epoll_event ready[16];
+	int count = epoll_wait(session->epoll_fd, ready, 16, 0);
+
+	for (int i = 0; i < count; i++)
+		dispatch(session, ready[i].data.u32);
+	return count > 0;
+}
+
+static bool take_completions(struct session *session)
+{
+	struct job job;
+	bool any = false;
+
+	while (completions_take(&session->completions, &job)) {
+		any = true;
+		job.done(session, &job);
+	}
+	return any;
+}
+
+static void take_cancel(struct session *session)
+{
+	struct hf_error err = { 0 };
+
+	if (!atomic_load(&session->cancel_asked) || session->cancel_seen)
+		return;
+	session->cancel_seen = true;
+	if (has_ended(session))
+		return;
+	if (session_is_source(session) ? source_can_cancel(session->source.state)
+				       : target_can_cancel(session->target.state)) {
+		(void)error_set(&err, HF_E_CANCELLED, 0, "cancelled");
+		keep(session, &err, false);
+	}
+	session_post(session, session_is_source(session) ? (uint32_t)SOURCE_E_CANCEL
+							 : (uint32_t)TARGET_E_CANCEL);
+}
+
+static bool apply_events(struct session *session)
+{
+	bool any = false;
+
+	while (session->event_count) {
+		uint32_t event = session->events[session->event_head];
+
+		session->event_head = (session->event_head + 1) % EVENTS_MAX;
+		session->event_count--;
+		any = true;
+		if (session_is_source(session))
+			source_apply(session, (enum source_event)event);
+		else
+			target_apply(session, (enum target_event)event);
+		atomic_store(&session->state_now, session_is_source(session)
+							  ? (uint32_t)session->source.state
+							  : (uint32_t)session->target.state);
+	}
+	return any;
+}
+
+static void maybe_done(struct session *session)
+{
+	if (!session->ending || session->ended)
+		return;
+	if (!worker_idle(&session->link_worker) && time_now_ns() < session->ending_ns)
+		return;
+	if (session->control_open)
+		channel_shutdown(&session->control); /* whoever still hangs on it comes back */
+	session->ended = true;
+	trace(session, HF_TRACE_OUTCOME, hf_outcome_name(session->outcome), session->outcome,
+	      us_between(session->stopped_ns, session->resumed_ns),
+	      us_between(session->start_ns, session->end_ns), 0);
+}
+
+HF_EXPORT int hf_session_step(struct hf_session *handle)
+{
+	struct session *session = (struct session *)handle;
+	bool any = true;
+
+	if (session->ended)
+		return HF_STEP_DONE;
+	if (!session->stepped) {
+		session->stepped = true;
+		session->start_ns = time_now_ns();
+		session_post(session, session_is_source(session) ? (uint32_t)SOURCE_E_START
+								 : (uint32_t)TARGET_E_START);
+	}
+	while (any) {
+		any = take_ready(session);
+		any |= take_completions(session);
+		take_cancel(session);
+		check_time(session);
+		any |= apply_events(session);
+	}
+	maybe_done(session);
+	update_progress(session);
+	return session->ended ? HF_STEP_DONE : HF_STEP_WAIT;
+}
+
+HF_EXPORT int hf_session_run(struct hf_session *handle, struct hf_error *err)
+{
+	struct pollfd ready = { .fd = hf_session_fd(handle), .events = POLLIN };
+	int step;
+
+	while ((step = hf_session_step(handle)) == HF_STEP_WAIT) {
+		uint64_t deadline = hf_session_deadline(handle), now = time_now_ns();
+		uint64_t wait = deadline > now ? deadline - now : 0;
+		struct timespec timeout = { .tv_sec = (time_t)(wait / NS_PER_S),
+					    .tv_nsec = (long)(wait % NS_PER_S) };
+
+		(void)ppoll(&ready, 1, deadline == NEVER ? NULL : &timeout, NULL);
+	}
+	if (step < 0)
+		return error_set(err, step, 0, "a step of the session failed");
+	if (hf_session_outcome(handle) == HF_OUTCOME_AWAY ||
+	    hf_session_outcome(handle) == HF_OUTCOME_RUNNING)
+		return 0;
+	if (err)
+		*err = *hf_session_error(handle);
+	return hf_session_error(handle)->code;
+}
+
+HF_EXPORT int hf_session_fd(const struct hf_session *handle)
+{
+	return ((const struct session *)handle)->epoll_fd;
+}
+
+HF_EXPORT enum hf_outcome hf_session_outcome(const struct hf_session *handle)
+{
+	const struct session *session = (const struct session *)handle;
+
+	return session->ended ? session->outcome : HF_OUTCOME_NONE;
+}
+
+HF_EXPORT const struct hf_error *hf_session_error(const struct hf_session *handle)
+{
+	return &((const struct session *)handle)->error;
+}
+
+HF_EXPORT const char *hf_session_uri(const struct hf_session *handle)
+{
+	return ((const struct session *)handle)->uri;
+}
+
+HF_EXPORT int hf_session_cancel(struct hf_session *handle)
+{
+	struct session *session = (struct session *)handle;
+	uint32_t state = (uint32_t)atomic_load(&session->state_now);
+	bool can = session_is_source(session) ? source_can_cancel((enum source_state)state)
+					      : target_can_cancel((enum target_state)state);
+
+	atomic_store(&session->cancel_asked, true);
+	loop_wake(session);
+	return can ? 0 : HF_E_TOO_LATE;
+}
+
+HF_EXPORT const char *hf_outcome_name(enum hf_outcome outcome)
+{
+	switch (outcome) {
+	case HF_OUTCOME_NONE:
+		return "none";
+	case HF_OUTCOME_AWAY:
+		return "away";
+	case HF_OUTCOME_HOME:
+		return "home";
+	case HF_OUTCOME_WAITING:
+		return "waiting";
+	case HF_OUTCOME_LOST:
+		return "lost";
+	case HF_OUTCOME_RUNNING:
+		return "running";
+	case HF_OUTCOME_FAILED:
+		return "failed";
+	}
+	return "?";
+}
