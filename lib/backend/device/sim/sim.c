@@ -378,12 +378,22 @@ static const struct hf_device_ops sim_ops = {
 	.close = op_close,
 };
 
-/* What it is made of, short of its thread. 0 or a negative errno; then the parts are the caller's.
- */
-static int build(struct sim *sim)
+/* These cannot fail on Linux. */
+static void init_locks(struct sim *sim)
 {
 	pthread_condattr_t attr;
 
+	(void)pthread_mutex_init(&sim->lock, NULL);
+	(void)pthread_condattr_init(&attr);
+	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(&sim->work, &attr);
+	(void)pthread_cond_init(&sim->quit, &attr);
+	(void)pthread_condattr_destroy(&attr);
+}
+
+/* All but its locks and its thread. 0 or a negative errno; then the parts are the caller's. */
+static int build(struct sim *sim)
+{
 	sim->save = sim_save_new(sim->blocks);
 	sim->sequences = calloc(sim->blocks, sizeof(sim->sequences[0]));
 	if (!sim->save || !sim->sequences)
