@@ -28,6 +28,7 @@ struct control {
 	struct qmp_server server;
 	bool announced_running; /* by STOP and RESUME */
 	const char *announced_status; /* by MIGRATION */
+	bool announced_listening;
 };
 
 /* QEMU's name of what the guest is doing: "running", "paused", "inmigrate", ... */

@@ -82,6 +82,14 @@ static void announce(struct control *control)
 	bool running = atomic_load(&control->machine.running);
 	const char *status = migration_status(control->migration);
 
+	if (control->migration && control->migration->listening && !control->announced_listening) {
+		/* QEMU's event has no uri; who started this with port 0 wants it. */
+		control->announced_listening = true;
+		control_say(control, "listening at %s", control->migration->uri);
+		qmp_server_event(
+			&control->server, "MIGRATION",
+			json_pack("{s:s,s:s}", "status", "setup", "uri", control->migration->uri));
+	}
 	if (strcmp(status, control->announced_status) != 0) {
 		control->announced_status = status;
 		qmp_server_event(&control->server, "MIGRATION",
@@ -235,6 +243,7 @@ int control_migrate(struct control *control, uint32_t role, const char *uri,
 	control->migration = migration;
 	control->migrates_paused = config.paused;
 	control->announced_status = "none";
+	control->announced_listening = false;
 	result = watch_session(control, err);
 	if (result < 0) {
 		/* Its descriptor cannot be waited for; its deadlines bring it to its end. */

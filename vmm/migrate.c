@@ -162,8 +162,10 @@ enum hf_step migration_step(struct migration *migration)
 	int result = hf_session_step(migration->session);
 	const char *uri = hf_session_uri(migration->session);
 
-	if (uri && migration->role == HF_ROLE_TARGET)
+	if (uri && migration->role == HF_ROLE_TARGET && !migration->listening) {
+		migration->listening = true;
 		(void)snprintf(migration->uri, sizeof(migration->uri), "%.*s", HF_URI_MAX - 1, uri);
+	}
 	take_progress(migration);
 	if (result == HF_STEP_WAIT)
 		return HF_STEP_WAIT;

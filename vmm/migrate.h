@@ -142,6 +142,7 @@ struct migration {
 	struct migrate_parameters parameters;
 	char uri_asked[HF_URI_MAX]; /* as it was given; the session reads it */
 	char uri[HF_URI_MAX]; /* the one to tell: with the port that was chosen */
+	bool listening; /* target: uri can be connected to, or could */
 	bool cancel_asked;
 	enum hf_outcome outcome; /* NONE while it goes on */
 	struct hf_error error;

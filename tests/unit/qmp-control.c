@@ -1,0 +1,612 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The main loop of a VMM process (vmm/control.c) over its real socket, with the client of the
+ * command line (tools/qmp-client.c), and a session that does what the test says.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/unit/qmp-fake-session.h"
+#include "tools/qmp-client.h"
+#include "vmm/control.h"
+
+#define TIMEOUT_MS 10000u
+
+static struct {
+	pthread_t thread;
+	char dir[64], path[96];
+	struct migrate_parameters parameters;
+	struct control_config config;
+	int freed, exit_status, listening;
+	char said[4096];
+	struct qmp_client *client;
+} vmm;
+
+static void say(void *ctx, const char *sentence)
+{
+	size_t used = strlen(vmm.said);
+
+	(void)ctx;
+	(void)snprintf(vmm.said + used, sizeof(vmm.said) - used, "%s\n", sentence);
+}
+
+static void *run(void *ctx)
+{
+	(void)ctx;
+	vmm.exit_status = control_run(&vmm.config);
+	return NULL;
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	fake_reset();
+	memset(&vmm, 0, sizeof(vmm));
+	(void)snprintf(vmm.dir, sizeof(vmm.dir), "/tmp/qmp-control.XXXXXX");
+	assert_non_null(mkdtemp(vmm.dir));
+	(void)snprintf(vmm.path, sizeof(vmm.path), "%s/socket", vmm.dir);
+	migrate_parameters_init(&vmm.parameters);
+	vmm.config.guest = fake_guest(&vmm.freed);
+	vmm.config.guest_name = "g1";
+	vmm.config.socket_path = vmm.path;
+	vmm.config.signal_fd = -1;
+	vmm.config.trace_fd = -1;
+	vmm.config.side = "host.1.x";
+	vmm.config.parameters = &vmm.parameters;
+	vmm.config.say = say;
+	return 0;
+}
+
+/* The socket is there when connect() works: its folder is watched by trying, with a deadline. */
+static struct qmp_client *connect_client(void)
+{
+	for (int i = 0; i < 1000; i++) {
+		struct qmp_client *client;
+		struct hf_error err = { 0 };
+
+		if (qmp_client_open(vmm.path, TIMEOUT_MS, &client, &err) == 0)
+			return client;
+		assert_int_equal(err.code, HF_E_CONNECT);
+		(void)usleep(10000); /* the other thread has not come to listen() yet */
+	}
+	fail_msg("nobody listens at %s", vmm.path);
+	return NULL;
+}
+
+static void start(void)
+{
+	assert_int_equal(pthread_create(&vmm.thread, NULL, run, NULL), 0);
+	vmm.client = connect_client();
+}
+
+static void ended(int exit_status)
+{
+	assert_int_equal(pthread_join(vmm.thread, NULL), 0);
+	assert_int_equal(vmm.exit_status, exit_status);
+	assert_int_equal(vmm.freed, 1);
+	vmm.client = qmp_client_close(vmm.client);
+	assert_int_not_equal(access(vmm.path, F_OK), 0);
+	assert_int_equal(rmdir(vmm.dir), 0);
+}
+
+/* The command works; its answer is the caller's. */
+static json_t *call(const char *command, const char *arguments)
+{
+	struct hf_error err = { 0 };
+	json_t *given = arguments ? json_loads(arguments, 0, NULL) : NULL, *answer;
+
+	assert_true(given || !arguments);
+	answer = qmp_client_call(vmm.client, command, given, TIMEOUT_MS, &err);
+	if (!answer)
+		fail_msg("%s: %s", command, err.text);
+	return answer;
+}
+
+static void does(const char *command, const char *arguments)
+{
+	json_decref(call(command, arguments));
+}
+
+/* The command is refused, with these words. */
+static void refuses(const char *command, const char *arguments, const char *words)
+{
+	struct hf_error err = { 0 };
+	json_t *given = arguments ? json_loads(arguments, 0, NULL) : NULL;
+
+	assert_null(qmp_client_call(vmm.client, command, given, TIMEOUT_MS, &err));
+	assert_int_equal(err.code, HF_E_REFUSED);
+	if (!strstr(err.text, words))
+		fail_msg("%s: '%s' does not say '%s'", command, err.text, words);
+}
+
+static void status_is(const char *wanted)
+{
+	json_t *answer = call("query-status", NULL);
+
+	assert_string_equal(json_string_value(json_object_get(answer, "status")), wanted);
+	assert_int_equal(json_is_true(json_object_get(answer, "running")),
+			 strcmp(wanted, "running") == 0);
+	json_decref(answer);
+}
+
+/* The next event is this one; its data is the caller's. */
+static json_t *event_of(struct qmp_client *client, const char *name)
+{
+	struct hf_error err = { 0 };
+	json_t *event, *data;
+
+	assert_int_equal(qmp_client_event(client, TIMEOUT_MS, &event, &err), 0);
+	assert_non_null(event);
+	assert_string_equal(json_string_value(json_object_get(event, "event")), name);
+	data = json_incref(json_object_get(event, "data"));
+	json_decref(event);
+	return data;
+}
+
+static void event_is(const char *name)
+{
+	json_decref(event_of(vmm.client, name));
+}
+
+static void migration_is(const char *status)
+{
+	json_t *data = event_of(vmm.client, "MIGRATION");
+
+	assert_string_equal(json_string_value(json_object_get(data, "status")), status);
+	json_decref(data);
+}
+
+static const char *query_text(const json_t *answer, const char *name)
+{
+	return json_string_value(json_object_get(answer, name));
+}
+
+static void stop_and_cont_pause_and_run_the_guest(void **state)
+{
+	(void)state;
+	start();
+	status_is("running");
+	does("stop", NULL);
+	event_is("STOP");
+	status_is("paused");
+	does("cont", NULL);
+	event_is("RESUME");
+	status_is("running");
+	does("quit", NULL);
+	event_is("SHUTDOWN");
+	ended(0);
+}
+
+static void a_guest_that_went_away_is_freed_and_never_run_again(void **state)
+{
+	json_t *answer;
+
+	(void)state;
+	start();
+	does("migrate", "{\"uri\":\"tcp:h:1\"}");
+	migration_is("setup");
+	fake_state("PRECOPY");
+	migration_is("active");
+	fake_state("PROVING");
+	migration_is("device");
+	refuses("cont", NULL, "a migration is under way");
+	fake_end(HF_OUTCOME_AWAY, 0, "");
+	migration_is("completed");
+	event_is("STOP");
+	status_is("postmigrate");
+	assert_int_equal(vmm.freed, 1);
+	refuses("cont", NULL, "the guest is away: it was migrated to tcp:h:1");
+	refuses("migrate", "{\"uri\":\"tcp:h:1\"}", "the guest is away");
+	answer = call("query-migrate", NULL);
+	assert_string_equal(query_text(answer, "status"), "completed");
+	assert_string_equal(query_text(json_object_get(answer, "holdfast"), "outcome"), "away");
+	assert_int_equal(json_integer_value(json_object_get(answer, "downtime")), 2);
+	assert_int_equal(
+		json_integer_value(json_object_get(json_object_get(answer, "vfio"), "transferred")),
+		77);
+	json_decref(answer);
+	does("quit", NULL);
+	ended(0);
+}
+
+static void a_failed_migration_leaves_the_guest_and_the_reason_word_for_word(void **state)
+{
+	const char reason[] = "device 1 (sim1): RESUMING -> STOP: Input/output error (errno 5)";
+	json_t *answer;
+
+	(void)state;
+	start();
+	does("migrate", "{\"uri\":\"tcp:h:1\"}");
+	migration_is("setup");
+	fake_end(HF_OUTCOME_HOME, HF_E_DEVICE_STATE, reason);
+	migration_is("failed");
+	status_is("running");
+	answer = call("query-migrate", NULL);
+	assert_string_equal(query_text(answer, "status"), "failed");
+	assert_string_equal(query_text(answer, "error-desc"), reason);
+	assert_string_equal(
+		query_text(json_object_get(json_object_get(answer, "holdfast"), "error"), "name"),
+		"DEVICE_STATE");
+	json_decref(answer);
+	does("migrate", "{\"uri\":\"tcp:h:1\"}"); /* and it may be tried again */
+	migration_is("setup");
+	fake_end(HF_OUTCOME_HOME, HF_E_CONNECT, "again");
+	migration_is("failed");
+	does("quit", NULL);
+	ended(0);
+}
+
+static void in_doubt_the_guest_is_run_only_when_the_ledger_says_so(void **state)
+{
+	struct hf_ledger_record record = { .guest = "g1", .revision = 4, .epoch = 1 };
+
+	(void)state;
+	start();
+	does("migrate", "{\"uri\":\"tcp:h:1\"}");
+	migration_is("setup");
+	record.state = HF_LEDGER_CLAIMED;
+	(void)snprintf(record.owner, sizeof(record.owner), "host.1.x");
+	fake_ledger(&record);
+	fake_end(HF_OUTCOME_WAITING, HF_E_IN_DOUBT, "the target is silent");
+	migration_is("device");
+	event_is("STOP");
+	status_is("paused");
+	refuses("cont", NULL, "the target is silent");
+	refuses("migrate", "{\"uri\":\"tcp:h:1\"}", "the target is silent");
+	refuses("quit", NULL, "may be the only one");
+	record.state = HF_LEDGER_HOME;
+	(void)snprintf(record.owner, sizeof(record.owner), "host.2.y");
+	fake_ledger(&record);
+	refuses("cont", NULL, "the target is silent");
+	(void)snprintf(record.owner, sizeof(record.owner), "host.1.x");
+	fake_ledger(&record);
+	does("cont", NULL);
+	status_is("running");
+	does("quit", NULL);
+	ended(0);
+}
+
+static void a_waiting_guest_is_given_up_only_by_force(void **state)
+{
+	(void)state;
+	start();
+	does("migrate", "{\"uri\":\"tcp:h:1\"}");
+	fake_end(HF_OUTCOME_WAITING, HF_E_IN_DOUBT, "no answer");
+	migration_is("setup");
+	migration_is("device");
+	refuses("quit", "{\"force\":false}", "no answer");
+	does("quit", "{\"force\":true}");
+	ended(0);
+}
+
+static void a_session_that_breaks_leaves_the_guest_unrun(void **state)
+{
+	pid_t child;
+	int status = 0;
+
+	(void)state;
+	/* The process ends without freeing what the session may still use: so in a child. */
+	child = fork();
+	assert_int_not_equal(child, -1);
+	if (child == 0) {
+		start();
+		does("migrate", "{\"uri\":\"tcp:h:1\"}");
+		migration_is("setup");
+		fake_break();
+		migration_is("device");
+		refuses("cont", NULL, "the session stopped working");
+		does("quit", "{\"force\":true}");
+		(void)pthread_join(vmm.thread, NULL);
+		_exit(99); /* control_run() must not come back */
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	vmm.config.guest->ops->free(vmm.config.guest);
+	(void)unlink(vmm.path);
+	assert_int_equal(rmdir(vmm.dir), 0);
+}
+
+static void cancel_takes_the_guest_back_or_says_that_it_is_too_late(void **state)
+{
+	(void)state;
+	start();
+	does("migrate_cancel", NULL); /* nothing to cancel is no failure, as in QEMU */
+	does("migrate", "{\"uri\":\"tcp:h:1\"}");
+	migration_is("setup");
+	fake_cancel_answer(HF_E_TOO_LATE);
+	refuses("migrate_cancel", NULL, "Too late to cancel");
+	migration_is("cancelling");
+	fake_cancel_answer(0);
+	does("migrate-cancel", NULL);
+	migration_is("cancelled");
+	status_is("running");
+	does("quit", NULL);
+	ended(0);
+}
+
+static void quit_waits_for_the_outcome_past_the_offer(void **state)
+{
+	(void)state;
+	start();
+	does("migrate", "{\"uri\":\"tcp:h:1\"}");
+	migration_is("setup");
+	fake_cancel_answer(HF_E_TOO_LATE);
+	does("quit", NULL);
+	event_is("SHUTDOWN");
+	migration_is("cancelling");
+	status_is("running"); /* it is still there, and answers */
+	refuses("migrate", "{\"uri\":\"tcp:h:1\"}", "a migration is under way");
+	fake_end(HF_OUTCOME_AWAY, 0, "");
+	ended(0);
+	assert_non_null(strstr(vmm.said, "waiting for the outcome"));
+}
+
+static void an_awaited_guest_comes_and_runs(void **state)
+{
+	json_t *answer;
+
+	(void)state;
+	vmm.config.incoming = "tcp:127.0.0.1:0";
+	start();
+	status_is("inmigrate");
+	refuses("cont", NULL, "not here yet");
+	refuses("migrate-incoming", "{\"uri\":\"tcp:h:1\"}", "already listening");
+	answer = call("query-migrate", NULL);
+	assert_string_equal(query_text(json_object_get(answer, "holdfast"), "uri"),
+			    "tcp:127.0.0.1:4444");
+	json_decref(answer);
+	fake_end(HF_OUTCOME_RUNNING, 0, "");
+	migration_is("completed");
+	event_is("RESUME");
+	status_is("running");
+	does("quit", NULL);
+	ended(0);
+}
+
+static void a_failed_incoming_migration_ends_the_process_with_its_reason(void **state)
+{
+	(void)state;
+	vmm.config.incoming = "tcp:127.0.0.1:0";
+	start();
+	fake_end(HF_OUTCOME_FAILED, HF_E_MISMATCH, "2 vCPUs here, 4 there");
+	ended(1);
+	assert_non_null(strstr(vmm.said, "2 vCPUs here, 4 there"));
+}
+
+static void incoming_can_be_deferred(void **state)
+{
+	struct fake_seen seen;
+
+	(void)state;
+	vmm.config.incoming = "defer";
+	start();
+	status_is("inmigrate");
+	fake_new_fails(HF_E_INVALID, "uri: 'x:' is none");
+	refuses("migrate-incoming", "{\"uri\":\"x:\"}", "uri: 'x:' is none");
+	fake_new_fails(0, "");
+	does("migrate-incoming",
+	     "{\"uri\":\"unix:/p\",\"filters\":[\"fault:device.read_data:1\"]}");
+	fake_seen(&seen);
+	assert_int_equal(seen.config.role, HF_ROLE_TARGET);
+	assert_string_equal(seen.uri, "unix:/p");
+	assert_int_equal(seen.filter_count, 1);
+	does("quit", NULL); /* takes the session down with it */
+	ended(0);
+}
+
+static void parameters_reach_the_session_in_its_units(void **state)
+{
+	struct fake_seen seen;
+	json_t *answer;
+
+	(void)state;
+	start();
+	does("migrate-set-parameters",
+	     "{\"downtime-limit\":40,\"max-bandwidth\":1000,\"deadline\":7,"
+	     "\"on-device-lost\":\"resume\"}");
+	does("migrate",
+	     "{\"uri\":\"tcp:h:1\",\"channels\":4,\"max-cpu-throttle\":0,"
+	     "\"filters\":[\"fault:a\",\"fault:b\"],\"peer-timeout\":9,\"detach\":true}");
+	fake_seen(&seen);
+	assert_int_equal(seen.config.role, HF_ROLE_SOURCE);
+	assert_string_equal(seen.guest, "g1");
+	assert_string_equal(seen.side, "host.1.x");
+	assert_int_equal(seen.config.downtime_us_max, 40000);
+	assert_int_equal(seen.config.bandwidth_bytes_max, 1000);
+	assert_int_equal(seen.config.deadline_us, 7000000);
+	assert_int_equal(seen.config.wait_us_max, 9000);
+	assert_int_equal(seen.config.channels, 4);
+	assert_int_equal(seen.config.throttle_max_percent, 100);
+	assert_int_equal(seen.config.on_device_lost, HF_DEVICE_LOST_RESUME);
+	assert_int_equal(seen.config.paused, 0);
+	assert_int_equal(seen.filter_count, 2);
+	answer = call("query-migrate-parameters", NULL); /* migrate's own were for once */
+	assert_int_equal(json_integer_value(json_object_get(answer, "multifd-channels")), 2);
+	assert_int_equal(json_integer_value(json_object_get(answer, "downtime-limit")), 40);
+	assert_int_equal(json_array_size(json_object_get(answer, "filters")), 0);
+	json_decref(answer);
+	refuses("migrate-set-parameters", "{\"deadline\":8}", "parameters are fixed");
+	does("quit", NULL);
+	ended(0);
+}
+
+static void bad_parameters_are_refused_by_name_and_change_nothing(void **state)
+{
+	json_t *answer;
+
+	(void)state;
+	start();
+	refuses("migrate-set-parameters", "{\"downtime-limit\":0}", "'downtime-limit' is 0");
+	refuses("migrate-set-parameters", "{\"downtime-limit\":2000001}", "1 to 2000000");
+	refuses("migrate-set-parameters", "{\"deadline\":5,\"multifd-channels\":17}",
+		"'multifd-channels' is 17");
+	refuses("migrate-set-parameters", "{\"on-device-lost\":\"run\"}", "'run'");
+	refuses("migrate-set-parameters", "{\"throttle\":1}", "'throttle' is unexpected");
+	refuses("migrate", "{\"channels\":2}", "'uri' is missing");
+	refuses("migrate", "{\"uri\":\"tcp:h:1\",\"filters\":[\"delay\"]}", "filter delay");
+	answer = call("query-migrate-parameters", NULL);
+	assert_int_equal(json_integer_value(json_object_get(answer, "deadline")), 3600);
+	json_decref(answer);
+	answer = call("query-migrate", NULL);
+	assert_string_equal(query_text(answer, "status"), "none");
+	json_decref(answer);
+	does("quit", NULL);
+	ended(0);
+}
+
+static void traces_become_events_and_the_time_line(void **state)
+{
+	json_t *data, *answer, *entry;
+
+	(void)state;
+	start();
+	does("migrate", "{\"uri\":\"tcp:h:1\"}");
+	migration_is("setup");
+	fake_event(HF_TRACE_ROUND, "", 1, 256, 8, 3);
+	fake_event(HF_TRACE_DEVICE_ARC, "sim0", 0, HF_DEVICE_RUNNING, HF_DEVICE_PRE_COPY_P2P, 9);
+	fake_event(HF_TRACE_LEDGER, "offer", 0, HF_LEDGER_UNKNOWN, 3, 9);
+	data = event_of(vmm.client, "VFIO_MIGRATION");
+	assert_string_equal(query_text(data, "device-id"), "sim0");
+	assert_string_equal(query_text(data, "device-state"), "pre-copy-p2p");
+	json_decref(data);
+	answer = call("query-timeline", NULL);
+	assert_int_equal(json_array_size(answer), 3);
+	entry = json_array_get(answer, 0);
+	assert_string_equal(query_text(entry, "event"), "ROUND");
+	assert_string_equal(
+		query_text(entry, "text"),
+		"round 1: 256 pages (1.0 MiB) and 8 zero pages sent, 3 dirty ones left");
+	json_decref(answer);
+	answer = call("query-timeline", "{\"first\":3}");
+	assert_int_equal(json_array_size(answer), 0);
+	json_decref(answer);
+	answer = call("query-migrate", NULL);
+	entry = json_object_get(json_object_get(answer, "holdfast"), "ledger");
+	assert_string_equal(query_text(entry, "operation"), "offer");
+	assert_string_equal(query_text(entry, "answer"), "unknown");
+	json_decref(answer);
+	does("quit", NULL);
+	ended(0);
+}
+
+static void the_guests_power_off_ends_the_process_with_its_status(void **state)
+{
+	(void)state;
+	start();
+	fake_guest_event(vmm.config.guest, GUEST_EVENT_SHUTDOWN);
+	event_is("SHUTDOWN");
+	ended(7);
+}
+
+static void a_crashed_guest_stays_to_be_looked_at(void **state)
+{
+	(void)state;
+	(void)snprintf(vmm.config.guest->crash_text, HF_ERROR_TEXT_MAX, "triple fault");
+	start();
+	fake_guest_event(vmm.config.guest, GUEST_EVENT_CRASH);
+	event_is("GUEST_PANICKED");
+	event_is("STOP");
+	status_is("guest-panicked");
+	refuses("cont", NULL, "triple fault");
+	refuses("migrate", "{\"uri\":\"tcp:h:1\"}", "triple fault");
+	does("quit", NULL);
+	ended(0);
+}
+
+static void every_client_gets_events_and_a_bad_one_harms_nobody(void **state)
+{
+	struct qmp_client *other;
+
+	(void)state;
+	start();
+	other = connect_client();
+	assert_int_equal(write(qmp_client_fd(other), "}{]\n", 4), 4);
+	does("stop", NULL);
+	event_is("STOP");
+	json_decref(event_of(other, "STOP")); /* the refusals before it are answers, not events */
+	does("quit", NULL);
+	ended(0);
+	(void)qmp_client_close(other);
+}
+
+static void a_second_process_does_not_take_the_socket(void **state)
+{
+	struct control_config second;
+	int freed;
+
+	(void)state;
+	start();
+	second = vmm.config;
+	second.guest = fake_guest(&freed);
+	assert_int_equal(control_run(&second), 1);
+	assert_int_equal(freed, 1);
+	assert_non_null(strstr(vmm.said, "another process listens there"));
+	does("query-status", NULL); /* the first is still reached */
+	does("quit", NULL);
+	ended(0);
+}
+
+static void a_signal_quits_but_not_in_doubt(void **state)
+{
+	sigset_t set;
+
+	(void)state;
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGTERM);
+	assert_int_equal(pthread_sigmask(SIG_BLOCK, &set, NULL), 0);
+	vmm.config.signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
+	start();
+	does("migrate", "{\"uri\":\"tcp:h:1\"}");
+	migration_is("setup");
+	fake_end(HF_OUTCOME_WAITING, HF_E_IN_DOUBT, "no answer");
+	migration_is("device");
+	event_is("STOP");
+	assert_int_equal(kill(getpid(), SIGTERM), 0);
+	refuses("cont", NULL, "no answer"); /* still here */
+	does("quit", "{\"force\":true}");
+	ended(0);
+	(void)close(vmm.config.signal_fd);
+}
+
+#define TEST(name) cmocka_unit_test_setup(name, setup)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(stop_and_cont_pause_and_run_the_guest),
+		TEST(a_guest_that_went_away_is_freed_and_never_run_again),
+		TEST(a_failed_migration_leaves_the_guest_and_the_reason_word_for_word),
+		TEST(in_doubt_the_guest_is_run_only_when_the_ledger_says_so),
+		TEST(a_waiting_guest_is_given_up_only_by_force),
+		TEST(a_session_that_breaks_leaves_the_guest_unrun),
+		TEST(cancel_takes_the_guest_back_or_says_that_it_is_too_late),
+		TEST(quit_waits_for_the_outcome_past_the_offer),
+		TEST(an_awaited_guest_comes_and_runs),
+		TEST(a_failed_incoming_migration_ends_the_process_with_its_reason),
+		TEST(incoming_can_be_deferred),
+		TEST(parameters_reach_the_session_in_its_units),
+		TEST(bad_parameters_are_refused_by_name_and_change_nothing),
+		TEST(traces_become_events_and_the_time_line),
+		TEST(the_guests_power_off_ends_the_process_with_its_status),
+		TEST(a_crashed_guest_stays_to_be_looked_at),
+		TEST(every_client_gets_events_and_a_bad_one_harms_nobody),
+		TEST(a_second_process_does_not_take_the_socket),
+		TEST(a_signal_quits_but_not_in_doubt),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
