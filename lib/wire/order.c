@@ -272,3 +272,12 @@ int order_record(struct order *order, uint32_t type, const struct order_args *ar
 		order->stage = row->to;
 	return 0;
 }
+
+int order_skipped(const struct order *order, const char **ret_why)
+{
+	if (order->stage == START && order->direction == WIRE_TO_TARGET)
+		return fail("nothing may come before the first record", ret_why);
+	if (order_complete(order))
+		return fail("nothing may come behind the last record", ret_why);
+	return 0;
+}

@@ -56,12 +56,15 @@ void order_limits(struct order *order, uint32_t device_count, uint32_t channels)
 /*
  * The next record. 0, or -EPROTO with *ret_why (static text; the caller puts the record's name and
  * the device's in front). After a failure the order is as it was before. An unknown record that may
- * be skipped is not fed. args may be NULL for records that have none of its members.
+ * be skipped goes to order_skipped(). args may be NULL for records that have none of its members.
  */
 int order_record(struct order *order, uint32_t type, const struct order_args *args,
 		 const char **ret_why);
 
-/* END or CHANNEL_END, GO, STARTED ... came: is this stream complete, i.e. may it close now? */
+/* The same for an unknown record that is skipped: not before the first, not behind the last one. */
+int order_skipped(const struct order *order, const char **ret_why);
+
+/* BYE or CHANNEL_END came: this direction ends here in order. */
 bool order_complete(const struct order *order);
 
 #endif
