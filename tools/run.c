@@ -8,7 +8,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -164,26 +163,6 @@ static int find_ledger(struct run *run, struct hf_error *err)
 	return 0;
 }
 
-/* An id for this process in the ledger, never used again: HOST.PID.RANDOM. */
-static int make_side(struct run *run, struct hf_error *err)
-{
-	char host[32] = "host";
-	uint32_t number;
-
-	(void)gethostname(host, sizeof(host) - 1); /* only for people; cut short is fine */
-	for (char *c = host; *c; c++)
-		if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-", *c))
-			*c = '-';
-	if (getrandom(&number, sizeof(number), 0) != sizeof(number)) {
-		err->code = HF_E_SYSTEM;
-		(void)snprintf(err->text, sizeof(err->text), "getrandom: %s", strerror(errno));
-		return err->code;
-	}
-	(void)snprintf(run->side, sizeof(run->side), "%.31s.%d.%08x", host, (int)getpid(), number);
-	run->control.side = run->side;
-	return 0;
-}
-
 static int open_trace(struct run *run, struct hf_error *err)
 {
 	const char *path = command_text(run->arguments, "trace");
@@ -249,7 +228,7 @@ static int prepare(struct run *run, struct hf_error *err)
 	if (result == 0)
 		result = find_ledger(run, err);
 	if (result == 0)
-		result = make_side(run, err);
+		result = hf_side_default(run->side, err);
 	if (result == 0)
 		result = open_trace(run, err);
 	if (result == 0)
@@ -272,6 +251,7 @@ static int run_(const struct arguments *arguments)
 	if (prepare(&run, &err) < 0)
 		return command_failed(arguments->command, &err);
 
+	run.control.side = run.side;
 	run.control.guest_name = run.guest.name;
 	run.control.socket_path = run.socket;
 	run.control.parameters = &run.parameters;

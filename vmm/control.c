@@ -379,6 +379,20 @@ static void loop(struct control *control)
 	}
 }
 
+/* A guest that was booted here is ours from now on, in the ledger too: before it runs. */
+static int register_guest(struct control *control, struct hf_error *err)
+{
+	struct hf_ledger ledger = { .ops = NULL };
+	int result = hf_ledger_open(control->parameters.ledger, &ledger, err);
+
+	if (result < 0)
+		return result;
+	result = hf_ledger_register(&ledger, control->config->guest_name, control->config->side,
+				    err);
+	hf_ledger_close(&ledger);
+	return result;
+}
+
 static int begin(struct control *control, struct hf_error *err)
 {
 	const struct control_config *config = control->config;
@@ -397,8 +411,9 @@ static int begin(struct control *control, struct hf_error *err)
 		return control_migrate(control, HF_ROLE_TARGET, config->incoming,
 				       &control->parameters, err);
 	}
-	if (config->paused)
-		return 0;
+	result = register_guest(control, err);
+	if (result < 0 || config->paused)
+		return result;
 	return machine.ops->run(machine.self, err);
 }
 

@@ -560,6 +560,15 @@ static void a_second_process_does_not_take_the_socket(void **state)
 	ended(0);
 }
 
+static void a_guest_that_the_ledger_refuses_is_not_booted(void **state)
+{
+	(void)state;
+	fake_register_fails(HF_E_LEDGER_REFUSED, "g1 was handed to host.9");
+	assert_int_equal(pthread_create(&vmm.thread, NULL, run, NULL), 0);
+	ended(1);
+	assert_non_null(strstr(vmm.said, "g1 was handed to host.9"));
+}
+
 static void a_signal_quits_but_not_in_doubt(void **state)
 {
 	sigset_t set;
@@ -605,6 +614,7 @@ int main(void)
 		TEST(a_crashed_guest_stays_to_be_looked_at),
 		TEST(every_client_gets_events_and_a_bad_one_harms_nobody),
 		TEST(a_second_process_does_not_take_the_socket),
+		TEST(a_guest_that_the_ledger_refuses_is_not_booted),
 		TEST(a_signal_quits_but_not_in_doubt),
 	};
 

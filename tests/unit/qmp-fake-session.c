@@ -32,7 +32,7 @@ static struct {
 	uint32_t event_count;
 	enum hf_outcome outcome;
 	struct hf_error end;
-	struct hf_error new_fails;
+	struct hf_error new_fails, register_fails;
 	int cancel_code;
 	bool cancelled, broken;
 	struct hf_ledger_record ledger;
@@ -101,6 +101,12 @@ void fake_new_fails(int code, const char *text)
 {
 	LOCKED(fake.new_fails.code = code;
 	       (void)snprintf(fake.new_fails.text, sizeof(fake.new_fails.text), "%s", text));
+}
+
+void fake_register_fails(int code, const char *text)
+{
+	fake.register_fails.code = code; /* before the loop's thread begins */
+	(void)snprintf(fake.register_fails.text, sizeof(fake.register_fails.text), "%s", text);
 }
 
 void fake_break(void)
@@ -328,6 +334,17 @@ int hf_ledger_open(const char *uri, struct hf_ledger *ret_ledger, struct hf_erro
 void hf_ledger_close(struct hf_ledger *ledger)
 {
 	memset(ledger, 0, sizeof(*ledger));
+}
+
+int hf_ledger_register(struct hf_ledger *ledger, const char *guest, const char *side,
+		       struct hf_error *err)
+{
+	(void)ledger;
+	(void)guest;
+	(void)side;
+	if (fake.register_fails.code)
+		*err = fake.register_fails;
+	return fake.register_fails.code;
 }
 
 void hf_memory_close(struct hf_memory *memory)

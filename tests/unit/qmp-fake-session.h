@@ -32,6 +32,9 @@ void fake_cancel_answer(int code);
 /* hf_session_new() fails with this. */
 void fake_new_fails(int code, const char *text);
 
+/* hf_ledger_register() fails with this. */
+void fake_register_fails(int code, const char *text);
+
 /* The next step breaks its own rules. */
 void fake_break(void);
 
