@@ -1,13 +1,93 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# Daily commands in front of Meson. `make help` lists them.
+# Daily commands in front of Meson; `make help` lists them. What is missing on a Debian 12 is
+# installed by `make deps`, which `make demo` and `make check` call themselves.
 BUILD ?= build
+PREFIX ?= /usr/local
+DESTDIR ?=
+SECONDS ?= 60
+JOBS := $(shell nproc 2>/dev/null || echo 1)
 
-.PHONY: all check help
+C_FILES = $(shell git ls-files '*.c' '*.h' 2>/dev/null)
+
+.PHONY: all help deps deps-all demo check check-all check-asan check-tsan fuzz format check-format \
+	tidy cppcheck analyze man install bench clean
 all: $(BUILD)/build.ninja
-	ninja -C $(BUILD)
+	ninja -C $(BUILD) -j $(JOBS)
+	@if [ -x $(BUILD)/tools/holdfast ]; then ln -sf tools/holdfast $(BUILD)/holdfast; fi
 
 $(BUILD)/build.ninja:
-	meson setup $(BUILD)
+	meson setup $(BUILD) --prefix $(PREFIX)
 
-check: all
-	meson test -C $(BUILD) --print-errorlogs
+help:
+	@echo 'make            build; the command is $(BUILD)/holdfast'
+	@echo 'make demo       install what is missing, build, show a handover that fails and one that works'
+	@echo 'make check      install what is missing, build, pass all tests (also under sanitizers)'
+	@echo 'make deps       install what is missing for the two above'
+	@echo 'make check-all  check, and cppcheck, clang-tidy, gcc -fanalyzer, a minute of each fuzzer'
+	@echo 'make check-asan, make check-tsan    unit, sim and fuzz suites under one sanitizer'
+	@echo 'make fuzz T=NAME [SECONDS=60]       run one fuzzer (clang)'
+	@echo 'make format, make check-format      clang-format 14'
+	@echo 'make tidy, make cppcheck, make analyze    static analysis'
+	@echo 'make man        manual pages, in $(BUILD)/docs'
+	@echo 'make bench      measure'
+	@echo 'make install    to DESTDIR, PREFIX ($(PREFIX))'
+	@echo 'make clean      remove the build folders'
+
+deps:
+	@packaging/deps.sh check
+deps-all:
+	@packaging/deps.sh all
+
+demo: deps
+	@$(MAKE) --no-print-directory all
+	$(BUILD)/holdfast demo
+
+check: deps
+	@tests/check.sh $(BUILD) $(JOBS)
+
+check-all: check deps-all
+	@$(MAKE) --no-print-directory cppcheck tidy analyze
+	@set -e; for file in tests/fuzz/fuzz-*.c; do \
+		$(MAKE) --no-print-directory fuzz T=$$(basename $$file .c | sed 's/^fuzz-//'); done
+
+check-asan check-tsan: check-%: deps
+	@tests/check.sh $(BUILD) $(JOBS) $*
+
+fuzz: deps-all
+	@tests/fuzz/run.sh "$(T)" "$(SECONDS)"
+
+format:
+	clang-format -i $(C_FILES)
+check-format:
+	clang-format --dry-run -Werror $(C_FILES)
+
+# clang-tidy wants a build folder that clang understands.
+tidy: deps-all
+	@[ -f $(BUILD)-tidy/build.ninja ] || CC=clang meson setup $(BUILD)-tidy
+	ninja -C $(BUILD)-tidy -j $(JOBS)
+	git ls-files 'lib/*.c' 'vmm/*.c' 'tools/*.c' | \
+		xargs -P $(JOBS) -n 4 clang-tidy -p $(BUILD)-tidy --quiet --warnings-as-errors='*'
+
+cppcheck: deps-all
+	cppcheck -q -j $(JOBS) --std=c11 --enable=warning,portability --inline-suppr \
+		--suppressions-list=packaging/cppcheck-suppressions --error-exitcode=1 \
+		-D_GNU_SOURCE -Iinclude -Ilib -I. lib vmm tools
+
+analyze: deps
+	@[ -f $(BUILD)-analyze/build.ninja ] || meson setup $(BUILD)-analyze -Dtests=disabled \
+		-Dc_args=-fanalyzer -Dwerror=true
+	ninja -C $(BUILD)-analyze -j $(JOBS) lib/base/libhf_base.a lib/wire/libhf_wire.a \
+		lib/core/libhf_core.a lib/backend/libhf_backend.a
+
+man: $(BUILD)/build.ninja
+	ninja -C $(BUILD) -j $(JOBS) docs/all
+
+install: all
+	meson configure $(BUILD) --prefix $(abspath $(PREFIX))
+	DESTDIR=$(DESTDIR) meson install -C $(BUILD)
+
+bench: all
+	meson test -C $(BUILD) --no-rebuild --benchmark --verbose
+
+clean:
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-tidy $(BUILD)-analyze $(BUILD)-fuzz

@@ -1,0 +1,69 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# check.sh BUILD JOBS [plain|asan|tsan...]: build and run the tests; by default everything in the
+# plain build, then the suites without processes of their own (unit, sim, fuzz) under ASan+UBSan and
+# under TSan. Ends with a summary from Meson's own records (tests/summary.py). Fails if a test
+# failed, or if none ran.
+set -u
+build=$1 jobs=$2
+shift 2
+[ $# -gt 0 ] || set -- plain asan tsan
+cd "$(dirname "$0")/.." || exit 1
+
+export ASAN_OPTIONS="${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=1:strict_string_checks=1}"
+export UBSAN_OPTIONS="${UBSAN_OPTIONS:-halt_on_error=1:abort_on_error=1:print_stacktrace=1}"
+export TSAN_OPTIONS="${TSAN_OPTIONS:-halt_on_error=1:abort_on_error=1:second_deadlock_stack=1}"
+
+folder_of()
+{
+	if [ "$1" = plain ]; then echo "$build"; else echo "$build-$1"; fi
+}
+
+# setup KIND FOLDER: configure once.
+setup()
+{
+	[ -f "$2/build.ninja" ] && return 0
+	case $1 in
+	plain) meson setup "$2" ;;
+	asan) meson setup "$2" -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1 ;;
+	tsan) meson setup "$2" -Db_sanitize=thread -Db_lundef=false -Doptimization=1 ;;
+	*)
+		echo "check: no such kind: $1" >&2
+		return 1
+		;;
+	esac
+}
+
+# run KIND FOLDER
+run()
+{
+	suites=
+	[ "$1" = plain ] || suites="--suite unit --suite sim --suite fuzz"
+	# shellcheck disable=SC2086 # a list
+	meson test -C "$2" --no-rebuild --num-processes "$jobs" --print-errorlogs $suites </dev/null
+}
+
+status=0
+logs=
+for kind in "$@"; do
+	rm -f "$(folder_of "$kind")/meson-logs/testlog.json"
+done
+for kind in "$@"; do
+	folder=$(folder_of "$kind")
+	echo "== $kind"
+	if setup "$kind" "$folder" && ninja -C "$folder" -j "$jobs"; then
+		run "$kind" "$folder" || status=1
+	else
+		echo "check: the $kind build failed" >&2
+		status=1
+	fi
+	logs="$logs $kind=$folder/meson-logs/testlog.json"
+done
+if [ -x "$build/tools/holdfast" ]; then
+	ln -sf tools/holdfast "$build/holdfast"
+fi
+
+# shellcheck disable=SC2086 # a list
+python3 tests/summary.py $logs || status=1
+exit $status
