@@ -17,7 +17,7 @@ static inline uint8_t *file_read(const char *folder, const char *name, size_t *r
 	uint8_t *copy;
 	FILE *file;
 
-	(void)snprintf(path, sizeof(path), "%s/%s", folder, name);
+	(void)snprintf(path, sizeof(path), name[0] != 0 ? "%s/%s" : "%s%s", folder, name);
 	file = fopen(path, "rb");
 	if (file == NULL)
 		fail_msg("%s: cannot be opened", path);
