@@ -69,8 +69,7 @@ struct userfault {
 	struct scan_range *ranges; /* ASYNC: the scan's answers */
 	pthread_mutex_t lock;
 	pthread_t thread;
-	atomic_int
-		failure; /* THREAD: a negative errno that ended it; atomic: set there, read here */
+	int failure; /* THREAD: a negative errno that ended it; under lock */
 };
 
 /* hf_memory_userfault() in a given mode, for tests. */
