@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Interrupts into the guest: the in-kernel PIC, IOAPIC and LAPICs get them by lines (GSI 0..23) and
+ * by messages (GSI 24.., one for each vector of a device). Not the state of these controllers:
+ * platform-state.c.
+ */
+#ifndef VMM_IRQ_H
+#define VMM_IRQ_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "kvm-vm.h"
+
+#define IRQ_SERIAL 4u
+#define IRQ_FIRST_MSI 24u
+#define IRQ_GSI_MAX 1024u
+
+/* What a message-signalled interrupt writes where. */
+struct irq_message {
+	uint64_t address;
+	uint32_t data;
+};
+
+struct irq {
+	const struct vm *vm;
+	pthread_mutex_t lock; /* guards everything below */
+	struct kvm_irq_routing *routing;
+	uint32_t next_gsi;
+};
+
+int irq_open(struct irq *irq, const struct vm *vm, struct hf_error *err);
+void irq_close(struct irq *irq); /* also zeroed */
+
+/* count new GSIs for messages, in a row. Returns the first, or -ENOSPC. */
+int irq_messages_new(struct irq *irq, uint32_t count);
+
+/* All return 0 or -errno; any thread. */
+int irq_route(struct irq *irq, uint32_t gsi, const struct irq_message *message);
+int irq_line_set(const struct irq *irq, uint32_t gsi, bool high);
+int irq_message_send(const struct irq *irq, const struct irq_message *message);
+
+/* From now on KVM takes the eventfd's counts and raises the GSI; and no longer, at the return. */
+int irq_eventfd_attach(const struct irq *irq, int eventfd, uint32_t gsi);
+int irq_eventfd_detach(const struct irq *irq, int eventfd, uint32_t gsi);
+
+#endif

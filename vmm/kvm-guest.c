@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A KVM guest: its parts put together and taken apart, how it ends, and what the rest of the VMM
+ * asks of it (guest.h).
+ */
+#include "kvm-guest.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "fail.h"
+#include "pvh.h"
+
+#define DEFAULT_MEMORY_BYTES (256ull << 20)
+#define MEMORY_BYTES_MIN (1ull << 20)
+
+/* ---- how it ends ---------------------------------------------------------------------------- */
+
+void kvm_guest_tell(struct kvm_guest *guest, uint32_t events)
+{
+	const uint64_t one = 1;
+
+	atomic_fetch_or(&guest->events, events);
+	/* EAGAIN: the counter is full, so it is readable anyhow. */
+	(void)!write(guest->guest.event_fd, &one, sizeof(one));
+}
+
+/* Mark the guest as ended. false: it has ended before. */
+static bool end(struct kvm_guest *guest)
+{
+	bool first;
+
+	(void)pthread_mutex_lock(&guest->end_lock); /* a plain mutex, not ours yet: cannot fail */
+	first = !guest->ending;
+	guest->ending = true;
+	(void)pthread_mutex_unlock(&guest->end_lock);
+	return first;
+}
+
+static void end_with(struct kvm_guest *guest, uint32_t event)
+{
+	atomic_store(&guest->ended, event); /* what it says was written before */
+	cpus_stop_soon(&guest->cpus);
+	kvm_guest_tell(guest, event);
+}
+
+void kvm_guest_shutdown(struct kvm_guest *guest, int exit_status)
+{
+	if (!end(guest))
+		return;
+	guest->guest.exit_status = exit_status;
+	end_with(guest, GUEST_EVENT_SHUTDOWN);
+}
+
+void kvm_guest_crash(struct kvm_guest *guest, const char *format, ...)
+{
+	va_list args;
+
+	if (!end(guest))
+		return;
+	va_start(args, format);
+	(void)vsnprintf(guest->guest.crash_text, sizeof(guest->guest.crash_text), format, args);
+	va_end(args);
+	end_with(guest, GUEST_EVENT_CRASH);
+}
+
+/* ---- guest_ops ------------------------------------------------------------------------------ */
+
+static struct kvm_guest *kvm_guest_of(struct guest *guest)
+{
+	return (struct kvm_guest *)guest;
+}
+
+static uint32_t guest_events(struct guest *base)
+{
+	uint64_t count;
+
+	(void)!read(base->event_fd, &count, sizeof(count)); /* EAGAIN: there is nothing new */
+	return atomic_exchange(&kvm_guest_of(base)->events, 0);
+}
+
+static int guest_memory_open(struct guest *base, struct hf_memory *ret_memory, struct hf_error *err)
+{
+	return tracker_open(kvm_guest_of(base), ret_memory, err);
+}
+
+static const char *guest_describe(struct guest *base)
+{
+	struct kvm_guest *guest = kvm_guest_of(base);
+	uint64_t failed = pci_failed_accesses(&guest->pci);
+	uint64_t lost = serial_lost_bytes(&guest->serial);
+	size_t size = sizeof(guest->description);
+	int used = snprintf(guest->description, size, "KVM, %u vCPU%s, dirty %s", guest->cpus.count,
+			    guest->cpus.count == 1 ? "" : "s",
+			    guest->vm.ring_bytes != 0 ? "ring" : "log");
+
+	if (failed != 0)
+		used += snprintf(guest->description + used, size - (size_t)used,
+				 ", %ju failed device accesses", (uintmax_t)failed);
+	if (lost != 0)
+		(void)snprintf(guest->description + used, size - (size_t)used,
+			       ", %ju bytes of the console lost", (uintmax_t)lost);
+	return guest->description;
+}
+
+static void guest_free(struct guest *base)
+{
+	struct kvm_guest *guest = kvm_guest_of(base);
+
+	if (base == NULL)
+		return;
+	assert(guest->tracker == NULL); /* its user closes it first */
+	cpus_free(&guest->cpus);
+	pci_close(&guest->pci);
+	for (uint32_t i = 0; i < base->device_count; i++)
+		hf_device_close(&base->devices[i].device);
+	serial_close(&guest->serial);
+	irq_close(&guest->irq);
+	vm_close(&guest->vm);
+	memory_done(&guest->memory);
+	if (base->event_fd >= 0)
+		(void)close(base->event_fd);
+	if (guest->locks_made) {
+		(void)pthread_mutex_destroy(&guest->tracker_lock);
+		(void)pthread_mutex_destroy(&guest->end_lock);
+	}
+	free(guest);
+}
+
+static const struct guest_ops ops = {
+	.kind = "kvm",
+	.free = guest_free,
+	.memory_open = guest_memory_open,
+	.events = guest_events,
+	.describe = guest_describe,
+};
+
+/* ---- putting it together -------------------------------------------------------------------- */
+
+static int check_config(const struct guest_config *config, struct hf_error *err)
+{
+	if (config->memory_bytes % HF_PAGE_SIZE != 0 ||
+	    (config->memory_bytes != 0 && config->memory_bytes < MEMORY_BYTES_MIN))
+		return fail(err, HF_E_INVALID, 0,
+			    "memory: %ju bytes are not at least 1 MiB in whole pages",
+			    (uintmax_t)config->memory_bytes);
+	if (config->vcpu_count > HF_VCPUS_MAX)
+		return fail(err, HF_E_INVALID, 0, "vcpus: %u are more than %u", config->vcpu_count,
+			    HF_VCPUS_MAX);
+	if (config->kernel == NULL && !config->incoming)
+		return fail(err, HF_E_INVALID, 0, "kernel: none is given");
+	if (config->name != NULL && strlen(config->name) >= HF_NAME_MAX)
+		return fail(err, HF_E_INVALID, 0, "name: '%s' is too long", config->name);
+	return 0;
+}
+
+static struct kvm_guest *new_guest(const struct guest_config *config)
+{
+	struct kvm_guest *guest = calloc(1, sizeof(*guest));
+	int r;
+
+	if (guest == NULL)
+		return NULL;
+	guest->guest.ops = &ops;
+	guest->guest.event_fd = -1;
+	guest->guest.machine = (struct hf_machine){ .ops = &kvm_machine_ops, .self = guest };
+	guest->vm = (struct vm){ .kvm_fd = -1, .vm_fd = -1 };
+	guest->serial.fd = -1;
+	(void)snprintf(guest->guest.name, sizeof(guest->guest.name), "%s",
+		       config->name != NULL ? config->name : "guest");
+	r = pthread_mutex_init(&guest->tracker_lock, NULL);
+	if (r == 0 && pthread_mutex_init(&guest->end_lock, NULL) == 0) {
+		guest->locks_made = true;
+		return guest;
+	}
+	if (r == 0)
+		(void)pthread_mutex_destroy(&guest->tracker_lock);
+	free(guest);
+	return NULL;
+}
+
+/* VM, memory, interrupts, console: all that is there before vCPUs and devices. */
+static int build_board(struct kvm_guest *guest, const struct guest_config *config,
+		       struct hf_error *err)
+{
+	uint64_t bytes = config->memory_bytes != 0 ? config->memory_bytes : DEFAULT_MEMORY_BYTES;
+	int r = vm_open(&guest->vm, !config->no_dirty_ring, err);
+
+	if (r == 0)
+		r = memory_new(&guest->memory, bytes, err);
+	if (r == 0)
+		r = memory_attach(&guest->memory, &guest->vm, err);
+	if (r == 0)
+		r = irq_open(&guest->irq, &guest->vm, err);
+	if (r == 0)
+		r = serial_open(&guest->serial, &guest->irq,
+				config->serial != NULL ? config->serial : "stdio", err);
+	if (r != 0)
+		return r;
+	for (uint32_t i = 0; i < guest->memory.count; i++)
+		guest->guest.regions[i] = guest->memory.regions[i];
+	guest->guest.region_count = guest->memory.count;
+	return 0;
+}
+
+static int build_cpus(struct kvm_guest *guest, const struct guest_config *config,
+		      struct hf_error *err)
+{
+	uint32_t count = config->vcpu_count != 0 ? config->vcpu_count : 1;
+	int r = cpus_new(&guest->cpus, guest, count, err);
+
+	if (r == 0)
+		r = cpuid_make(&guest->cpuid, &guest->vm, count, err);
+	for (uint32_t i = 0; r == 0 && i < count; i++)
+		r = cpuid_set(&guest->cpuid, guest->cpus.cpus[i].fd, i, err);
+	if (r != 0)
+		return r;
+	guest->guest.vcpu_count = count;
+	r = ioctl(guest->cpus.cpus[0].fd, KVM_GET_TSC_KHZ, 0ul);
+	if (r <= 0)
+		return fail(err, HF_E_UNSUPPORTED, r < 0 ? errno : 0, "KVM_GET_TSC_KHZ");
+	guest->tsc.khz = (uint32_t)r;
+	return 0;
+}
+
+static int build_devices(struct kvm_guest *guest, const struct hf_session_device *devices,
+			 uint32_t count, struct hf_error *err)
+{
+	int r = pci_open(&guest->pci, &guest->vm, &guest->irq, &guest->memory,
+			 cpuid_phys_bits(&guest->cpuid), err);
+
+	for (uint32_t i = 0; r == 0 && i < count; i++)
+		r = pci_add(&guest->pci, &devices[i], err);
+	return r;
+}
+
+static int boot(struct kvm_guest *guest, const struct guest_config *config, struct hf_error *err)
+{
+	struct pvh_entry entry;
+	int r;
+
+	if (config->incoming)
+		return 0;
+	r = pvh_load(&guest->memory, config->kernel, config->initrd, config->command_line, &entry,
+		     err);
+	return r != 0 ? r : pvh_enter(guest->cpus.cpus[0].fd, &entry, err);
+}
+
+static int build(struct kvm_guest *guest, const struct guest_config *config,
+		 const struct hf_session_device *devices, uint32_t device_count,
+		 struct hf_error *err)
+{
+	int r;
+
+	guest->guest.event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (guest->guest.event_fd < 0)
+		return fail(err, HF_E_SYSTEM, errno, "eventfd");
+	r = build_board(guest, config, err);
+	if (r == 0)
+		r = build_cpus(guest, config, err);
+	if (r == 0)
+		r = build_devices(guest, devices, device_count, err);
+	if (r == 0)
+		r = boot(guest, config, err);
+	return r != 0 ? r : cpus_start(&guest->cpus, err);
+}
+
+int kvm_guest_assemble(const struct guest_config *config, const struct hf_session_device *devices,
+		       uint32_t device_count, struct guest **ret_guest, struct hf_error *err)
+{
+	struct kvm_guest *guest;
+	int r = check_config(config, err);
+
+	if (r != 0)
+		return r;
+	guest = new_guest(config);
+	if (guest == NULL)
+		return fail(err, HF_E_NO_MEMORY, ENOMEM, "a guest");
+	r = build(guest, config, devices, device_count, err);
+	if (r != 0) {
+		guest_free(&guest->guest); /* without devices: they are still the caller's */
+		return r;
+	}
+	for (uint32_t i = 0; i < device_count; i++)
+		guest->guest.devices[i] = devices[i];
+	guest->guest.device_count = device_count;
+	*ret_guest = &guest->guest;
+	return 0;
+}

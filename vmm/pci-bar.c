@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The BARs of one function: where they are, what the guest reaches without a trap (memory slots
+ * without dirty logging: what is in a BAR is the device's state, not memory), and what the other
+ * devices reach by DMA (peer to peer).
+ */
+#include "pci-device.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "fail.h"
+
+#define BAR_IO 1u
+#define BAR_WIDE 4u
+#define BAR_PREFETCHABLE 8u
+#define LOW_SIZE_MAX (512ull << 20) /* greater ones go above 4 GiB, if they can */
+
+static uint64_t round_up(uint64_t value, uint64_t to)
+{
+	return (value + to - 1) / to * to;
+}
+
+/* ---- set-up --------------------------------------------------------------------------------- */
+
+/* There is no firmware: BARs get their addresses here, before the guest runs. */
+static int assign(struct pci *pci, struct bar *bar, struct hf_error *err)
+{
+	uint64_t size = bar->size > HF_PAGE_SIZE ? bar->size : HF_PAGE_SIZE;
+	uint64_t low = round_up(pci->low_next, size);
+	uint64_t high = round_up(pci->high_next, size);
+
+	if ((!bar->wide || size <= LOW_SIZE_MAX) && low <= PCI_MMIO_END &&
+	    size <= PCI_MMIO_END - low) {
+		bar->gpa = low;
+		pci->low_next = low + size;
+		return 0;
+	}
+	if (bar->wide && high <= pci->high_end && size <= pci->high_end - high) {
+		bar->gpa = high;
+		pci->high_next = high + size;
+		return 0;
+	}
+	return fail(err, HF_E_UNSUPPORTED, 0, "no room for a BAR of %ju bytes",
+		    (uintmax_t)bar->size);
+}
+
+static void add_piece(struct bar *bar, uint64_t start, uint64_t end)
+{
+	if (end > start && bar->piece_count < PCI_BAR_PIECES)
+		bar->pieces[bar->piece_count++] =
+			(struct bar_piece){ .offset = start, .size = end - start };
+}
+
+static uint64_t page_up(uint64_t value)
+{
+	return round_up(value, HF_PAGE_SIZE);
+}
+
+/* The pages of a BAR that hold the MSI-X table or the PBA trap; what lies beside them is mapped. */
+static void cut(const struct msix *msix, uint32_t index, struct bar *bar)
+{
+	const uint64_t holes[2][2] = {
+		{ msix->table_offset, msix->count * 16ull },
+		{ msix->pba_offset, (msix->count + 63ull) / 64 * 8 },
+	};
+	const uint32_t bars[2] = { msix->table_bar, msix->pba_bar };
+	uint32_t first = msix->pba_offset < msix->table_offset ? 1 : 0;
+	uint64_t start = 0;
+
+	for (uint32_t i = 0; i < 2 && msix->count != 0; i++) {
+		uint32_t n = (first + i) % 2;
+		uint64_t from = holes[n][0] & ~(uint64_t)(HF_PAGE_SIZE - 1);
+
+		if (bars[n] != index || from >= bar->size)
+			continue;
+		add_piece(bar, start, from);
+		start = page_up(holes[n][0] + holes[n][1]);
+	}
+	add_piece(bar, start, bar->size);
+}
+
+static int map_host(struct pci_device *device, uint32_t index, const struct hf_region_info *info,
+		    struct hf_error *err)
+{
+	struct bar *bar = &device->bars[index];
+	void *host;
+
+	if ((info->flags & HF_REGION_MMAP) == 0 || bar->size < HF_PAGE_SIZE)
+		return 0;
+	host = mmap(NULL, bar->size, PROT_READ | PROT_WRITE, MAP_SHARED, info->mmap_fd,
+		    (off_t)info->mmap_offset);
+	if (host == MAP_FAILED)
+		return fail(err, HF_E_SYSTEM, errno, "mapping BAR %u", index);
+	bar->host = host;
+	bar->fd = info->mmap_fd;
+	bar->fd_offset = info->mmap_offset;
+	cut(&device->msix, index, bar);
+	return 0;
+}
+
+static int bar_new(struct pci_device *device, uint32_t index, bool *ret_wide, struct hf_error *err)
+{
+	const struct hf_device_ops *ops = device->device.ops;
+	struct bar *bar = &device->bars[index];
+	struct hf_region_info info;
+	uint32_t at = PCI_BAR0 + 4 * index;
+	uint32_t flags;
+	int r;
+
+	r = ops->region_info(device->device.self, index, &info);
+	if (r < 0)
+		return fail(err, HF_E_DEVICE_CONFIG, -r, "BAR %u cannot be asked for", index);
+	r = ops->region_read(device->device.self, REGION_CONFIG, at, &flags, sizeof(flags));
+	if (r < 0)
+		return fail(err, HF_E_DEVICE_CONFIG, -r, "BAR %u cannot be read", index);
+	if (info.size == 0 || (flags & BAR_IO) != 0) {
+		pci_config_emulate(device, at, 4, 0, 0); /* I/O BARs are hidden */
+		return 0;
+	}
+	if ((info.size & (info.size - 1)) != 0 || info.size < 16)
+		return fail(err, HF_E_UNSUPPORTED, 0, "BAR %u has %ju bytes, no power of two",
+			    index, (uintmax_t)info.size);
+	bar->size = info.size;
+	bar->wide = (flags & BAR_WIDE) != 0;
+	bar->prefetchable = (flags & BAR_PREFETCHABLE) != 0;
+	if (bar->wide && index + 1 == PCI_BARS)
+		return fail(err, HF_E_DEVICE_CONFIG, 0, "BAR %u has no upper half", index);
+	r = assign(device->pci, bar, err);
+	if (r != 0)
+		return r;
+	pci_config_emulate(device, at, 4, (uint32_t)bar->gpa | (flags & 0xfu),
+			   (uint32_t) ~(info.size - 1) & ~0xfu);
+	if (bar->wide)
+		pci_config_emulate(device, at + 4, 4, (uint32_t)(bar->gpa >> 32),
+				   (uint32_t)(~(info.size - 1) >> 32));
+	*ret_wide = bar->wide;
+	return map_host(device, index, &info, err);
+}
+
+int bars_new(struct pci_device *device, struct hf_error *err)
+{
+	for (uint32_t i = 0; i < PCI_BARS; i++)
+		device->bars[i].fd = -1;
+	for (uint32_t i = 0; i < PCI_BARS; i++) {
+		bool wide = false;
+		int r = bar_new(device, i, &wide, err);
+
+		if (r != 0)
+			return r;
+		if (wide)
+			i++; /* the next one is this one's upper half */
+	}
+	return 0;
+}
+
+void bars_free(struct pci_device *device)
+{
+	(void)bars_unmap(device); /* what fails now ends with the VM */
+	for (uint32_t i = 0; i < PCI_BARS; i++)
+		if (device->bars[i].host != NULL) {
+			(void)munmap(device->bars[i].host, device->bars[i].size);
+			device->bars[i].host = NULL;
+		}
+}
+
+/* ---- decoding ------------------------------------------------------------------------------- */
+
+static uint32_t slot_of(const struct pci_device *device, uint32_t index, uint32_t piece)
+{
+	return MEMORY_SLOTS + (device->index * PCI_BARS + index) * PCI_BAR_PIECES + piece;
+}
+
+/*
+ * Devices that cannot reach a peer's BAR (iommufd before Linux 6.19) say so here. The guest does
+ * not learn it, as on a PC whose bridges do not forward; what counts is that it is the same at the
+ * target, and pci-state.c checks that.
+ */
+static void p2p_map(struct pci_device *device, const struct bar *bar, struct bar_piece *piece)
+{
+	struct pci *pci = device->pci;
+
+	for (uint32_t i = 0; i < pci->device_count; i++) {
+		const struct hf_device *other = &pci->devices[i]->device;
+
+		if (i == device->index)
+			continue;
+		if (other->ops->dma_map(other->self, bar->mapped_gpa + piece->offset, piece->size,
+					bar->host + piece->offset, bar->fd,
+					bar->fd_offset + piece->offset,
+					HF_DMA_READ | HF_DMA_WRITE | HF_DMA_P2P) >= 0)
+			piece->p2p |= 1u << i;
+	}
+}
+
+static int p2p_unmap(struct pci_device *device, const struct bar *bar, struct bar_piece *piece)
+{
+	struct pci *pci = device->pci;
+	int first = 0;
+
+	for (uint32_t i = 0; i < pci->device_count; i++) {
+		const struct hf_device *other = &pci->devices[i]->device;
+		int r;
+
+		if ((piece->p2p & (1u << i)) == 0)
+			continue;
+		r = other->ops->dma_unmap(other->self, bar->mapped_gpa + piece->offset,
+					  piece->size);
+		if (r < 0 && first == 0)
+			first = r;
+	}
+	piece->p2p = 0;
+	return first;
+}
+
+static int bar_unmap(struct pci_device *device, uint32_t index)
+{
+	struct bar *bar = &device->bars[index];
+	int first = 0;
+
+	if (bar->mapped_gpa == 0)
+		return 0;
+	for (uint32_t i = 0; i < bar->piece_count; i++) {
+		int r = p2p_unmap(device, bar, &bar->pieces[i]);
+
+		if (first == 0)
+			first = r;
+		if (!bar->pieces[i].mapped)
+			continue;
+		r = vm_slot_set(device->pci->vm, slot_of(device, index, i),
+				bar->mapped_gpa + bar->pieces[i].offset, 0, NULL);
+		if (r == 0)
+			bar->pieces[i].mapped = false;
+		if (first == 0)
+			first = r;
+	}
+	bar->mapped_gpa = 0;
+	return first;
+}
+
+static int bar_map(struct pci_device *device, uint32_t index, uint64_t gpa)
+{
+	struct bar *bar = &device->bars[index];
+
+	bar->mapped_gpa = gpa;
+	for (uint32_t i = 0; i < bar->piece_count; i++) {
+		struct bar_piece *piece = &bar->pieces[i];
+		int r = vm_slot_set(device->pci->vm, slot_of(device, index, i), gpa + piece->offset,
+				    piece->size, bar->host + piece->offset);
+
+		if (r < 0)
+			return r; /* every access traps, or the caller gives up */
+		piece->mapped = true;
+		p2p_map(device, bar, piece);
+	}
+	return 0;
+}
+
+static bool overlaps(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_size)
+{
+	return a < b + b_size && b < a + a_size;
+}
+
+static bool free_for(const struct pci *pci, const struct bar *bar, uint64_t gpa)
+{
+	for (uint32_t i = 0; i < pci->device_count; i++)
+		for (uint32_t j = 0; j < PCI_BARS; j++) {
+			const struct bar *other = &pci->devices[i]->bars[j];
+
+			if (other != bar && other->mapped_gpa != 0 &&
+			    overlaps(gpa, bar->size, other->mapped_gpa, other->size))
+				return false;
+		}
+	return true;
+}
+
+/*
+ * Where a BAR may be decoded. While the guest sizes a BAR, or writes its halves, it passes through
+ * addresses that are none: those are not decoded.
+ */
+static bool allowed(const struct pci *pci, const struct bar *bar, uint64_t gpa)
+{
+	bool low = gpa >= MEMORY_HOLE_GPA && gpa < PCI_MMIO_END && bar->size <= PCI_MMIO_END - gpa;
+	bool high = gpa >= MEMORY_HIGH_GPA && gpa >= memory_end(pci->memory) &&
+		    gpa < pci->high_end && bar->size <= pci->high_end - gpa;
+
+	return (low || high) && free_for(pci, bar, gpa);
+}
+
+int bars_update(struct pci_device *device)
+{
+	bool decode = (pci_config_u16(device, PCI_COMMAND) & PCI_COMMAND_MEMORY) != 0;
+	int first = 0;
+
+	for (uint32_t i = 0; i < PCI_BARS; i++) {
+		struct bar *bar = &device->bars[i];
+		uint64_t gpa;
+		int r = 0;
+
+		if (bar->size == 0)
+			continue;
+		bar->gpa = pci_config_u32(device, PCI_BAR0 + 4 * i) & ~0xfu;
+		if (bar->wide)
+			bar->gpa |= (uint64_t)pci_config_u32(device, PCI_BAR0 + 4 * i + 4) << 32;
+		gpa = decode && allowed(device->pci, bar, bar->gpa) ? bar->gpa : 0;
+		if (gpa == bar->mapped_gpa)
+			continue;
+		r = bar_unmap(device, i);
+		if (r == 0 && gpa != 0)
+			r = bar_map(device, i, gpa);
+		if (first == 0)
+			first = r;
+	}
+	return first;
+}
+
+int bars_unmap(struct pci_device *device)
+{
+	int first = 0;
+
+	for (uint32_t i = 0; i < PCI_BARS; i++) {
+		int r = bar_unmap(device, i);
+
+		if (first == 0)
+			first = r;
+	}
+	return first;
+}

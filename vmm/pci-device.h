@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * One PCI function: a VFIO-shaped device behind hf_device_ops. Three ideas, three files: its
+ * configuration space (pci-device.c), its BARs (pci-bar.c), its MSI-X vectors (msix.c). Everything
+ * here is called with the bus's lock held, or before there are vCPUs.
+ */
+#ifndef VMM_PCI_DEVICE_H
+#define VMM_PCI_DEVICE_H
+
+#include "pci.h"
+
+#define PCI_CONFIG_SIZE 256u
+#define PCI_BARS 6u
+#define PCI_BAR_PIECES 3u /* what is left of a BAR when the MSI-X table and PBA are cut out */
+
+/* VFIO's indexes (linux/vfio.h, VFIO_PCI_*). */
+#define REGION_CONFIG 7u
+#define IRQ_INDEX_MSIX 2u
+
+#define PCI_COMMAND 0x04u
+#define PCI_COMMAND_MEMORY 0x0002u
+#define PCI_STATUS 0x06u
+#define PCI_BAR0 0x10u
+
+struct bar_piece {
+	uint64_t offset, size; /* bytes, page-aligned */
+	bool mapped; /* there is a memory slot for it */
+	uint32_t p2p; /* bit i: device i can reach it by DMA */
+};
+
+struct bar {
+	uint64_t size; /* a power of two; 0: not there */
+	uint64_t gpa; /* what the register says, whether decoded or not */
+	uint64_t mapped_gpa; /* where it is decoded; 0: nowhere */
+	bool wide; /* 64 bits: the next register is its upper half */
+	bool prefetchable;
+	uint8_t *host; /* mapped here, or NULL: every access traps */
+	int32_t fd;
+	uint64_t fd_offset;
+	uint32_t piece_count; /* what the guest reaches without a trap */
+	struct bar_piece pieces[PCI_BAR_PIECES];
+};
+
+struct msix_vector {
+	uint32_t address_low, address_high, data, control; /* the table's entry */
+	int eventfd; /* the device signals it; counts stay in it while nobody is attached */
+	uint32_t gsi;
+	bool attached; /* KVM takes the counts */
+	bool pending; /* taken out of the eventfd by us, and not delivered yet */
+};
+
+struct msix {
+	uint32_t count; /* vectors; 0: the device has no MSI-X */
+	uint32_t capability; /* its offset in configuration space */
+	uint32_t table_bar, table_offset, pba_bar, pba_offset;
+	bool enabled, masked; /* the capability's control bits */
+	bool armed; /* the device has our eventfds */
+	struct msix_vector *vectors;
+};
+
+struct pci_device {
+	struct pci *pci;
+	uint32_t index; /* in pci->devices; the slot is one more */
+	struct hf_device device;
+	char name[HF_NAME_MAX];
+	uint16_t ids[2]; /* vendor, device */
+	uint8_t config[PCI_CONFIG_SIZE]; /* where emulated, else unused */
+	uint8_t emulated[PCI_CONFIG_SIZE]; /* 1: the byte is ours, the device's is not seen */
+	uint8_t writable[PCI_CONFIG_SIZE]; /* of emulated bytes: which bits the guest can change */
+	struct bar bars[PCI_BARS];
+	struct msix msix;
+};
+
+/* ---- pci-device.c --------------------------------------------------------------------------- */
+
+int pci_device_new(struct pci *pci, const struct hf_session_device *device,
+		   struct pci_device **ret_device, struct hf_error *err);
+/* Interrupts off, memory slots out, maps gone. Takes NULL. */
+void pci_device_free(struct pci_device *device);
+
+/* 0 or -errno; what could not be read is ones. */
+int pci_config_read(struct pci_device *device, uint32_t offset, uint8_t *data, uint32_t size);
+int pci_config_write(struct pci_device *device, uint32_t offset, const uint8_t *data,
+		     uint32_t size);
+/* An emulated register as it stands. */
+uint16_t pci_config_u16(const struct pci_device *device, uint32_t offset);
+uint32_t pci_config_u32(const struct pci_device *device, uint32_t offset);
+void pci_config_emulate(struct pci_device *device, uint32_t offset, uint32_t size, uint32_t value,
+			uint32_t writable);
+/* The offset of a capability that the guest sees; 0: none. */
+uint32_t pci_capability(struct pci_device *device, uint8_t id);
+/* Give the device the COMMAND register that the guest sees. */
+int pci_command_forward(struct pci_device *device);
+
+/* ---- pci-bar.c ------------------------------------------------------------------------------ */
+
+int bars_new(struct pci_device *device, struct hf_error *err);
+void bars_free(struct pci_device *device);
+/* Decode what COMMAND and the BAR registers say, and no longer what they said. 0 or -errno. */
+int bars_update(struct pci_device *device);
+/* Nothing is decoded any more. 0 or the first -errno. */
+int bars_unmap(struct pci_device *device);
+
+/* ---- msix.c --------------------------------------------------------------------------------- */
+
+int msix_new(struct pci_device *device, struct hf_error *err);
+void msix_free(struct pci_device *device);
+/* The capability's control register has changed. deliver: as below. 0 or -errno. */
+int msix_control_update(struct pci_device *device, bool deliver);
+/* Attach and detach vectors as enable and mask bits say; deliver: what is pending goes out. */
+int msix_vectors_update(struct pci_device *device, bool deliver);
+/* What the device has signalled is with KVM, or pending here. 0 or -errno. */
+int msix_collect(struct pci_device *device);
+/* Is [offset, offset + size) of BAR bar the table or the PBA? */
+bool msix_covers(const struct pci_device *device, uint32_t bar, uint64_t offset);
+void msix_read(struct pci_device *device, uint32_t bar, uint64_t offset, uint8_t *data,
+	       uint32_t size);
+int msix_write(struct pci_device *device, uint32_t bar, uint64_t offset, const uint8_t *data,
+	       uint32_t size);
+
+#endif

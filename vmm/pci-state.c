@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What travels beside a device's own stream (no driver has it there): the configuration that the
+ * guest sees, where its BARs are and who reaches them, MSI-X table, masks and pending interrupts.
+ * Also what a function is, for describe() and check().
+ *
+ * Loading is what a driver in the guest would do, on a device that stands in STOP: COMMAND, BARs,
+ * then interrupts.
+ */
+#include "pci-device.h"
+
+#include <errno.h>
+
+#include "fail.h"
+
+#define LAYOUT_VERSION 1u
+#define CAP_POWER 0x01u
+#define CAP_EXPRESS 0x10u
+
+/* ---- describe and check --------------------------------------------------------------------- */
+
+static void put_function(const struct pci_device *device, struct writer *writer)
+{
+	put(writer, device->ids, sizeof(device->ids));
+	put_u32(writer, device->msix.count);
+	for (uint32_t i = 0; i < PCI_BARS; i++)
+		put_u64(writer, device->bars[i].size | (device->bars[i].wide ? 1 : 0));
+}
+
+void pci_describe(const struct pci *pci, struct writer *writer)
+{
+	put_u32(writer, pci->device_count);
+	for (uint32_t i = 0; i < pci->device_count; i++)
+		put_function(pci->devices[i], writer);
+}
+
+static int check_function(const struct pci_device *device, struct reader *reader,
+			  struct hf_error *err)
+{
+	const uint16_t *here = device->ids;
+	uint16_t ids[2];
+	uint32_t vectors;
+
+	take(reader, ids, sizeof(ids));
+	if (ids[0] != here[0] || ids[1] != here[1])
+		return fail(err, HF_E_MISMATCH, 0,
+			    "device %s is a %04x:%04x at the source and a %04x:%04x here",
+			    device->name, ids[0], ids[1], here[0], here[1]);
+	vectors = take_u32(reader);
+	if (vectors != device->msix.count)
+		return fail(err, HF_E_MISMATCH, 0,
+			    "device %s has %u MSI-X vectors at the source and %u here",
+			    device->name, vectors, device->msix.count);
+	for (uint32_t i = 0; i < PCI_BARS; i++) {
+		uint64_t size = take_u64(reader);
+		uint64_t size_here = device->bars[i].size | (device->bars[i].wide ? 1 : 0);
+
+		if (size != size_here)
+			return fail(err, HF_E_MISMATCH, 0,
+				    "device %s, BAR %u: %ju bytes at the source and %ju here",
+				    device->name, i, (uintmax_t)(size & ~1ull),
+				    (uintmax_t)(size_here & ~1ull));
+	}
+	return 0;
+}
+
+int pci_check(const struct pci *pci, struct reader *reader, struct hf_error *err)
+{
+	uint32_t count = take_u32(reader);
+
+	if (count != pci->device_count)
+		return fail(err, HF_E_MISMATCH, 0, "%u PCI devices at the source and %u here",
+			    count, pci->device_count);
+	for (uint32_t i = 0; i < count; i++) {
+		int r = check_function(pci->devices[i], reader, err);
+
+		if (r != 0)
+			return r;
+	}
+	return 0;
+}
+
+/* ---- saving --------------------------------------------------------------------------------- */
+
+static int save(struct pci_device *device, struct writer *writer)
+{
+	uint8_t config[PCI_CONFIG_SIZE];
+	const struct msix *msix = &device->msix;
+	int r = msix_collect(device);
+
+	if (r == 0)
+		r = pci_config_read(device, 0, config, sizeof(config));
+	if (r < 0)
+		return r;
+	put_u32(writer, LAYOUT_VERSION);
+	put(writer, config, sizeof(config));
+	for (uint32_t i = 0; i < PCI_BARS; i++)
+		for (uint32_t j = 0; j < PCI_BAR_PIECES; j++)
+			put_u32(writer, device->bars[i].pieces[j].p2p);
+	put_u32(writer, msix->count);
+	for (uint32_t i = 0; i < msix->count; i++) {
+		const struct msix_vector *vector = &msix->vectors[i];
+
+		put_u32(writer, vector->address_low);
+		put_u32(writer, vector->address_high);
+		put_u32(writer, vector->data);
+		put_u32(writer, vector->control);
+		put_u32(writer, vector->pending ? 1 : 0);
+	}
+	return writer->overflow ? -EMSGSIZE : 0;
+}
+
+int pci_device_save(struct pci *pci, uint32_t index, struct writer *writer, struct hf_error *err)
+{
+	int r;
+
+	if (index >= pci->device_count)
+		return fail(err, HF_E_INVALID, 0, "there is no device %u", index);
+	(void)pthread_mutex_lock(&pci->lock); /* a plain mutex, not ours yet: cannot fail */
+	r = save(pci->devices[index], writer);
+	(void)pthread_mutex_unlock(&pci->lock);
+	return r < 0 ? fail(err, HF_E_DEVICE_CONFIG, -r, "saving the configuration of device %s",
+			    pci->devices[index]->name)
+		     : 0;
+}
+
+/* ---- loading -------------------------------------------------------------------------------- */
+
+/* Emulated bytes: those that the guest can change are set, the others must be the same here. */
+static int load_emulated(struct pci_device *device, const uint8_t *config, struct hf_error *err)
+{
+	for (uint32_t i = 0; i < PCI_CONFIG_SIZE; i++) {
+		uint8_t writable = device->writable[i];
+
+		if (device->emulated[i] == 0)
+			continue;
+		if (((device->config[i] ^ config[i]) & ~writable) != 0)
+			return fail(
+				err, HF_E_DEVICE_CONFIG, 0,
+				"configuration byte 0x%02x is 0x%02x at the source and 0x%02x here",
+				i, config[i], device->config[i]);
+	}
+	for (uint32_t i = 0; i < PCI_CONFIG_SIZE; i++)
+		if (device->emulated[i] != 0)
+			device->config[i] = config[i];
+	return 0;
+}
+
+/* One of the device's own registers: written if it differs, and then it must not differ. */
+static int load_own(struct pci_device *device, const uint8_t *config, uint32_t offset,
+		    uint32_t size, struct hf_error *err)
+{
+	uint8_t now[4];
+	int r = pci_config_read(device, offset, now, size);
+
+	if (r == 0 && memcmp(now, config + offset, size) == 0)
+		return 0;
+	if (r == 0)
+		r = pci_config_write(device, offset, config + offset, size);
+	if (r == 0)
+		r = pci_config_read(device, offset, now, size);
+	if (r < 0 || memcmp(now, config + offset, size) != 0)
+		return fail(err, HF_E_DEVICE_CONFIG, r < 0 ? -r : 0,
+			    "the register at 0x%02x could not be set", offset);
+	return 0;
+}
+
+/*
+ * What a guest may have changed in the device itself. Not status registers, whose ones are cleared
+ * by writing ones, and not the link's, which belongs to the host.
+ */
+static int load_owns(struct pci_device *device, const uint8_t *config, struct hf_error *err)
+{
+	uint32_t power = pci_capability(device, CAP_POWER);
+	uint32_t express = pci_capability(device, CAP_EXPRESS);
+	int r;
+
+	if (memcmp(config, device->ids, sizeof(device->ids)) != 0)
+		return fail(err, HF_E_DEVICE_CONFIG, 0, "it is another device at the source");
+	r = load_own(device, config, 0x0c, 2, err); /* cache line size, latency timer */
+	if (r == 0 && power != 0 && power <= PCI_CONFIG_SIZE - 8)
+		r = load_own(device, config, power + 4, 1, err); /* power state */
+	if (r == 0 && express != 0 && express <= PCI_CONFIG_SIZE - 0x2c) {
+		r = load_own(device, config, express + 0x08, 2, err); /* device control */
+		if (r == 0 && (config[express + 2] & 0xf) >= 2)
+			r = load_own(device, config, express + 0x28, 2, err); /* and 2 */
+	}
+	return r;
+}
+
+/* Whoever reached a BAR at the source must reach it here, or its DMA would end in nothing. */
+static int check_p2p(const struct pci_device *device, struct reader *reader, struct hf_error *err)
+{
+	for (uint32_t i = 0; i < PCI_BARS; i++)
+		for (uint32_t j = 0; j < PCI_BAR_PIECES; j++) {
+			uint32_t p2p = take_u32(reader);
+			uint32_t missing = p2p & ~device->bars[i].pieces[j].p2p;
+
+			if (missing != 0)
+				return fail(
+					err, HF_E_DEVICE_CONFIG, 0,
+					"device %u cannot reach BAR %u, and could at the source",
+					(uint32_t)__builtin_ctz(missing), i);
+		}
+	return 0;
+}
+
+static int load_vectors(struct pci_device *device, struct reader *reader, struct hf_error *err)
+{
+	struct msix *msix = &device->msix;
+	uint32_t count = take_u32(reader);
+	int r;
+
+	if (count != msix->count)
+		return fail(err, HF_E_DEVICE_CONFIG, 0,
+			    "%u MSI-X vectors at the source and %u here", count, msix->count);
+	for (uint32_t i = 0; i < count; i++) {
+		struct msix_vector *vector = &msix->vectors[i];
+
+		vector->address_low = take_u32(reader);
+		vector->address_high = take_u32(reader);
+		vector->data = take_u32(reader);
+		vector->control = take_u32(reader) & 1;
+		vector->pending = take_u32(reader) != 0;
+	}
+	if (!reader_complete(reader))
+		return fail(err, HF_E_DEVICE_CONFIG, 0, "the configuration has the wrong length");
+	/* What is pending goes out when the vCPUs run: their LAPICs may not be loaded yet. */
+	r = msix_control_update(device, false);
+	return r < 0 ? fail(err, HF_E_DEVICE_CONFIG, -r, "its MSI-X vectors") : 0;
+}
+
+static int load(struct pci_device *device, struct reader *reader, struct hf_error *err)
+{
+	uint32_t version = take_u32(reader);
+	const uint8_t *config = take_space(reader, PCI_CONFIG_SIZE);
+	int r;
+
+	if (config == NULL || version != LAYOUT_VERSION)
+		return fail(err, HF_E_DEVICE_CONFIG, 0, "layout %u of the configuration", version);
+	r = bars_unmap(device);
+	if (r < 0)
+		return fail(err, HF_E_DEVICE_CONFIG, -r, "unmapping its BARs");
+	r = load_emulated(device, config, err);
+	if (r == 0)
+		r = load_owns(device, config, err);
+	if (r != 0)
+		return r;
+	r = pci_command_forward(device);
+	if (r < 0)
+		return fail(err, HF_E_DEVICE_CONFIG, -r, "its COMMAND register");
+	r = bars_update(device);
+	if (r < 0)
+		return fail(err, HF_E_DEVICE_CONFIG, -r, "mapping its BARs");
+	r = check_p2p(device, reader, err);
+	return r != 0 ? r : load_vectors(device, reader, err);
+}
+
+int pci_device_load(struct pci *pci, uint32_t index, struct reader *reader, struct hf_error *err)
+{
+	int r;
+
+	if (index >= pci->device_count)
+		return fail(err, HF_E_INVALID, 0, "there is no device %u", index);
+	(void)pthread_mutex_lock(&pci->lock);
+	r = load(pci->devices[index], reader, err);
+	(void)pthread_mutex_unlock(&pci->lock);
+	return r != 0 ? fail_prefix(err, r, "device %s", pci->devices[index]->name) : 0;
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The PCI bus: a host bridge at 00.0 and, from 01.0 on, one function for each VFIO-shaped device.
+ * Configuration space by ports 0xcf8 and 0xcfc; no ECAM, no bridges, no INTx, no I/O BARs.
+ *
+ * One lock guards the bus and everything its devices have here (BARs, MSI-X, configuration). It is
+ * held while a device is asked for configuration space, interrupts or DMA maps, but not while its
+ * BARs are read or written.
+ */
+#ifndef VMM_PCI_H
+#define VMM_PCI_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <holdfast/session.h>
+
+#include "bytes.h"
+#include "irq.h"
+#include "kvm-vm.h"
+#include "memory.h"
+
+#define PCI_PORT 0xcf8u
+#define PCI_PORTS 8u
+#define PCI_DEVICES_MAX 31u /* 01.0 to 1f.0 */
+#define PCI_MMIO_END 0xfec00000ull /* the IOAPIC; from MEMORY_HOLE_GPA to here BARs may be */
+
+struct pci_device;
+
+struct pci {
+	const struct vm *vm;
+	struct irq *irq;
+	const struct memory *memory;
+	pthread_mutex_t lock;
+	bool lock_made;
+	uint32_t address; /* the latch behind port 0xcf8 */
+	uint32_t device_count;
+	struct pci_device *devices[PCI_DEVICES_MAX];
+	uint64_t low_next, high_next, high_end; /* where BARs go at boot */
+	uint64_t failed_accesses; /* the device said no; the guest saw ones, or a lost write */
+};
+
+/* phys_bits: how wide the guest's physical addresses are. */
+int pci_open(struct pci *pci, const struct vm *vm, struct irq *irq, const struct memory *memory,
+	     uint32_t phys_bits, struct hf_error *err);
+/* The functions go, the devices behind them stay the caller's. Also zeroed. */
+void pci_close(struct pci *pci);
+
+/* Put a device onto the bus: BARs assigned, nothing decoded, guest memory mapped for its DMA. */
+int pci_add(struct pci *pci, const struct hf_session_device *device, struct hf_error *err);
+
+/* From vCPU threads. false: nobody is there. */
+void pci_port_read(struct pci *pci, uint32_t offset, void *data, uint32_t size);
+void pci_port_write(struct pci *pci, uint32_t offset, const void *data, uint32_t size);
+bool pci_mmio_read(struct pci *pci, uint64_t gpa, void *data, uint32_t size);
+bool pci_mmio_write(struct pci *pci, uint64_t gpa, const void *data, uint32_t size);
+
+/* Interrupts that were pending in userspace go to the guest; before the vCPUs run. */
+void pci_interrupts_deliver(struct pci *pci);
+/*
+ * Every interrupt that devices have raised is in the in-kernel controllers, or pending here; vCPUs
+ * are stopped. 0 or -errno.
+ */
+int pci_interrupts_settle(struct pci *pci);
+
+uint64_t pci_failed_accesses(struct pci *pci);
+
+/* What the functions are, for describe() and check(); HF_E_MISMATCH says which differs. */
+void pci_describe(const struct pci *pci, struct writer *writer);
+int pci_check(const struct pci *pci, struct reader *reader, struct hf_error *err);
+
+/* The bus's own state: one section. */
+void pci_save(struct pci *pci, struct writer *writer);
+int pci_load(struct pci *pci, struct reader *reader); /* 0 or -EPROTO */
+
+/* One device's configuration, BARs, MSI-X (pci-state.c). */
+int pci_device_save(struct pci *pci, uint32_t index, struct writer *writer, struct hf_error *err);
+int pci_device_load(struct pci *pci, uint32_t index, struct reader *reader, struct hf_error *err);
+
+#endif
