@@ -65,9 +65,9 @@ static int start(struct demo *demo, const char *name, bool incoming, const char 
 	line[n++] = "--guest";
 	line[n++] = option_or(demo, "guest", "auto");
 	line[n++] = "--device";
-	line[n++] = "sim:id=sim0";
+	line[n++] = "sim";
 	line[n++] = "--device";
-	line[n++] = "sim:id=sim1";
+	line[n++] = "sim";
 	line[n++] = "--serial";
 	line[n++] = serial;
 	line[n++] = "--ledger";
