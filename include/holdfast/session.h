@@ -136,6 +136,8 @@ struct hf_config {
 	void (*trace)(void *ctx, const struct hf_event *event); /* or NULL; from the driving thread */
 	void *trace_ctx;
 
+	uint64_t listen_us_max; /* target: wait this long for a source; 0: until it is cancelled */
+
 	/* -- new members come here -- */
 };
 

@@ -48,6 +48,8 @@ void precopy_start(struct session *session);
 void precopy_drain(struct session *session);
 void precopy_untrack(struct session *session);
 void precopy_primed(struct session *session);
+void precopy_poll(struct session *session);
+const char *precopy_waits_for(const struct session *session);
 
 /* send.c: the source's bulk connections */
 void send_round(struct session *session, struct phase *phase);

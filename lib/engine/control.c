@@ -234,6 +234,8 @@ void control_open(struct session *session, struct hf_channel channel)
 	frame_init(&session->frame, session_is_source(session) ? WIRE_TO_SOURCE : WIRE_TO_TARGET);
 	order_init(&session->order, WIRE_CONTROL,
 		   session_is_source(session) ? WIRE_TO_SOURCE : WIRE_TO_TARGET, 0);
+	if (session_is_source(session)) /* the target learns them from HELLO */
+		order_limits(&session->order, session->device_count, session->channel_count);
 	atomic_store(&session->heard_ns, time_now_ns());
 	session->keepalive_ns = time_now_ns() + KEEPALIVE_NS;
 	loop_watch(session, channel_fd(&session->control), LOOP_CONTROL);
@@ -341,6 +343,17 @@ static void take_record(struct session *session)
 		target_control_record(session);
 }
 
+static void take_skipped(struct session *session)
+{
+	struct hf_error err = { 0 };
+	const char *why = "?";
+
+	if (order_skipped(&session->order, &why) == 0)
+		return;
+	(void)error_set(&err, HF_E_PROTOCOL, 0, "record 0x%x: %s", session->frame.record.type, why);
+	session_fail(session, &err);
+}
+
 static void protocol_failed(struct session *session)
 {
 	const struct frame *frame = &session->frame;
@@ -392,6 +405,8 @@ static bool take_bytes(struct session *session, const uint8_t *bytes, size_t len
 						 session->frame.raw_length);
 		if (got == FRAME_RECORD)
 			take_record(session);
+		else if (got == FRAME_SKIPPED)
+			take_skipped(session);
 	}
 	return !session->control_closed;
 }

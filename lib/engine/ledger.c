@@ -134,8 +134,9 @@ static void explain_refusal(struct session *session, const struct job *job)
 	if (job->arg[0] == LEDGER_OP_REVOKE || job->arg[0] == LEDGER_OP_RETURN ||
 	    job->arg[0] == OP_READ)
 		return;
-	if (job->result[0] == UNKNOWN && job->arg[0] == LEDGER_OP_ENTER) {
-		(void)error_set(&err, HF_E_LEDGER_UNKNOWN, 0, "%s: %.160s", session->ledger.uri,
+	if (job->result[0] == UNKNOWN) {
+		(void)error_set(&err, HF_E_LEDGER_UNKNOWN, 0, "%.80s: %s: %.120s",
+				session->ledger.uri, ledger_op_name((enum ledger_op)job->arg[0]),
 				job->err.text);
 	} else if (job->result[0] == REFUSED) {
 		(void)error_set(

@@ -14,6 +14,8 @@
 #include "base/time.h"
 #include "engine/actions.h"
 
+#define POLL_NS (20 * NS_PER_MS)
+
 /* Below this a round says little about the link: the rate that was measured before stands. */
 #define MEASURE_BYTES_MIN (4ull << 20)
 
@@ -180,6 +182,7 @@ static void decide(struct session *session)
 		return;
 	case POLICY_WAIT:
 		precopy->waiting = true; /* precopy_primed() goes on, or the deadline */
+		session->poll_ns = time_now_ns() + POLL_NS;
 		return;
 	case POLICY_GIVE_UP:
 		give_up(session, &output);
@@ -234,6 +237,30 @@ static void begin_round(struct session *session)
 	phase_begin(session, &session->main, on_round_sent);
 	send_round(session, &session->main);
 	phase_release(session, &session->main);
+}
+
+/*
+ * The rounds wait for devices. One that had nothing more to read for now may have again: it is
+ * asked from time to time, since a data fd that is always ready cannot be waited for (some drivers
+ * have no poll).
+ */
+void precopy_poll(struct session *session)
+{
+	if (session->source.state != SOURCE_PRECOPY || !session->precopy.waiting)
+		return;
+	for (uint32_t i = 0; i < session->device_count; i++)
+		if (!session->slots[i].initial_done)
+			save_pass(session, i);
+	session->poll_ns = time_now_ns() + POLL_NS;
+}
+
+/* Whom the rounds wait for, in words; "" if for nobody. */
+const char *precopy_waits_for(const struct session *session)
+{
+	for (uint32_t i = 0; session->precopy.waiting && i < session->device_count; i++)
+		if (!session->slots[i].primed)
+			return session->slots[i].device.name;
+	return "";
 }
 
 /* A device was primed, or its pass ended: if the rounds waited for that, look again. */

@@ -354,6 +354,8 @@ static int take_record(struct receiver *receiver)
 	code = rec_header_check(&header, WIRE_BULK, WIRE_TO_TARGET, &why);
 	if (code < 0)
 		return bad(receiver, rec_name(header.type), why);
+	if (code == 1 && order_skipped(&receiver->order, &why) < 0)
+		return bad(receiver, "an unknown record", why);
 	if (code == 1)
 		return skip(receiver, header.length);
 

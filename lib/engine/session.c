@@ -26,11 +26,33 @@ bool session_is_source(const struct session *session)
 	return session->config.role == HF_ROLE_SOURCE;
 }
 
+static uint32_t state_of(const struct session *session)
+{
+	return session_is_source(session) ? (uint32_t)session->source.state
+					  : (uint32_t)session->target.state;
+}
+
 void session_post(struct session *session, uint32_t event)
 {
+	uint32_t slot = (session->event_head + session->event_count) % EVENTS_MAX;
+
 	assert(session->event_count < EVENTS_MAX);
-	session->events[(session->event_head + session->event_count) % EVENTS_MAX] = event;
+	session->events[slot] = event;
+	session->event_states[slot] = state_of(session);
 	session->event_count++;
+}
+
+/*
+ * One mishap shows in several places: a lost connection fails a record under way as well. When the
+ * first of these events has turned the session back, the others are no failure of the way back.
+ */
+static bool is_echo(const struct session *session, uint32_t event, uint32_t happened_in)
+{
+	if (session_is_source(session))
+		return event == SOURCE_E_FAIL && happened_in < SOURCE_UNDOING &&
+		       session->source.state >= SOURCE_UNDOING;
+	return event == TARGET_E_FAIL && happened_in < TARGET_HALTING &&
+	       session->target.state >= TARGET_HALTING;
 }
 
 static bool has_ended(const struct session *session)
@@ -158,7 +180,14 @@ static void state_deadline_passed(struct session *session, uint64_t now)
 		return; /* it waits for devices: precopy's own deadline counts */
 	}
 	session->state_deadline_ns = NEVER;
-	(void)error_set(&err, HF_E_DEADLINE, 0, "waited too long for %s", waited_for(session));
+	if (session_is_source(session) && precopy_waits_for(session)[0])
+		(void)error_set(
+			&err, HF_E_DEADLINE, 0,
+			"device \"%s\" was not primed in time: its initial data does not end",
+			precopy_waits_for(session));
+	else
+		(void)error_set(&err, HF_E_DEADLINE, 0, "waited too long for %s",
+				waited_for(session));
 	keep(session, &err, false);
 	post_fail(session);
 }
@@ -212,6 +241,8 @@ static void check_time(struct session *session)
 		state_deadline_passed(session, now);
 	if (passed(&session->grace_ns, now))
 		post_fail(session);
+	if (passed(&session->poll_ns, now))
+		precopy_poll(session);
 	if (passed(&session->retry_ns, now))
 		session_post(session, session_is_source(session) ? (uint32_t)SOURCE_E_RETRY
 								 : (uint32_t)TARGET_E_RETRY);
@@ -234,6 +265,7 @@ HF_EXPORT uint64_t hf_session_deadline(const struct hf_session *handle)
 		session->retry_ns,
 		session->give_up_ns,
 		session->grace_ns,
+		session->poll_ns,
 		session->control_open && !session->ending ? session->keepalive_ns : NEVER,
 		peer_matters(session) ? silence_ns(session) : NEVER,
 		session->ending ? session->ending_ns : NEVER,
@@ -375,10 +407,13 @@ static bool apply_events(struct session *session)
 
 	while (session->event_count) {
 		uint32_t event = session->events[session->event_head];
+		uint32_t happened_in = session->event_states[session->event_head];
 
 		session->event_head = (session->event_head + 1) % EVENTS_MAX;
 		session->event_count--;
 		any = true;
+		if (is_echo(session, event, happened_in))
+			continue;
 		if (session_is_source(session))
 			source_apply(session, (enum source_event)event);
 		else

@@ -37,10 +37,10 @@
 #define STATE_ARENA_BYTES (4u << 20) /* machine state and configurations of a guest */
 #define STATE_SECTIONS_MAX 1024u
 #define KEEPALIVE_NS 1000000000ull
-#define GRACE_NS 1000000000ull /* for a reason to arrive behind a lost connection */
+#define GRACE_NS 400000000ull /* for a reason to arrive behind a lost connection */
 #define RETRY_NS 200000000ull /* between two questions to a silent ledger */
-#define EXPLAIN_NS 50000000ull /* between two looks for a reason in the ledger */
-#define EXPLAIN_MAX_NS 1000000000ull
+#define EXPLAIN_NS 20000000ull /* between two looks for a reason in the ledger */
+#define EXPLAIN_MAX_NS 400000000ull
 #define PENDING_MAX (HF_CHANNELS_MAX + 2u) /* connections that have not said what they are */
 #define NEVER UINT64_MAX
 
@@ -178,6 +178,7 @@ struct session {
 	struct source source;
 	struct target target;
 	uint32_t events[64], event_head, event_count; /* enum source_event or target_event */
+	uint32_t event_states[64]; /* the state it happened in */
 	struct phase main, side_phase;
 	uint32_t phase_counter;
 	struct hf_error error; /* why it fails; the first failure wins, the peer's is taken whole */
@@ -194,6 +195,7 @@ struct session {
 
 	/* time; on CLOCK_MONOTONIC */
 	uint64_t start_ns, end_ns;
+	uint64_t poll_ns; /* source: when to ask devices again that had nothing to read */
 	uint64_t state_deadline_ns, retry_ns, give_up_ns, grace_ns, keepalive_ns;
 	uint64_t stopped_ns, resumed_ns; /* the stand-still, as this side sees it */
 	uint64_t watched_bytes; /* progress that the state's deadline has seen */

@@ -177,7 +177,7 @@ HF_EXPORT int hf_session_new(const struct hf_config *config, struct hf_session *
 	session->epoll_fd = session->wake_fd = -1;
 	session->completions.event_fd = -1;
 	session->state_deadline_ns = session->retry_ns = session->give_up_ns = NEVER;
-	session->grace_ns = session->keepalive_ns = NEVER;
+	session->grace_ns = session->keepalive_ns = session->poll_ns = NEVER;
 	(void)pthread_mutex_init(&session->progress_lock, NULL);
 	source_init(&session->source);
 	target_init(&session->target);

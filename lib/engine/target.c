@@ -181,6 +181,8 @@ static uint64_t state_us_max(const struct session *session)
 	const struct hf_config *config = &session->config;
 
 	switch (session->target.state) {
+	case TARGET_LISTENING:
+		return config->listen_us_max; /* 0: until the operator cancels */
 	case TARGET_GREETING:
 		return config->wait_us_max;
 	case TARGET_LOADED:
@@ -196,7 +198,6 @@ static uint64_t state_us_max(const struct session *session)
 		return config->arc_us_max;
 	case TARGET_LOADING: /* the source's signs of life are watched */
 	case TARGET_IDLE:
-	case TARGET_LISTENING: /* until the operator cancels */
 	case TARGET_CLAIMING:
 	case TARGET_DOUBT:
 	case TARGET_RECORDING:
