@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The checker guest's PCI: find the simulated devices on bus 0 by CF8/CFC, enable them, and point
+ * their MSI-X vectors at the vCPU that drives them. BARs are where the firmware or the VMM put
+ * them.
+ */
+#include "boot.h"
+
+#include <holdfast/sim.h>
+
+#define PCI_COMMAND 0x04
+#define PCI_COMMAND_ON 0x0406u /* memory, bus master, no INTx */
+#define PCI_STATUS_CAPS 0x00100000u
+#define PCI_HEADER 0x0c
+#define PCI_MULTI_FUNCTION 0x00800000u
+#define PCI_BAR0 0x10
+#define PCI_CAPS 0x34
+#define PCI_CAP_MSIX 0x11u
+#define MSIX_ENABLE 0x80000000u /* of the dword with the id; 0x40000000 masks all */
+#define MSIX_MASK_ALL 0x40000000u
+
+static uint32_t config_read(uint32_t function, uint32_t offset)
+{
+	out32(0xcf8, 0x80000000u | function << 8 | offset);
+	return in32(0xcfc);
+}
+
+static void config_write(uint32_t function, uint32_t offset, uint32_t value)
+{
+	out32(0xcf8, 0x80000000u | function << 8 | offset);
+	out32(0xcfc, value);
+}
+
+/* The address of a memory BAR; 0 if it has none below 4 GiB, where the checker's mapping ends. */
+static uint64_t bar_read(uint32_t function, uint32_t index)
+{
+	uint32_t low = config_read(function, PCI_BAR0 + 4 * index);
+	bool wide = (low & 6) == 4;
+
+	if ((low & 1) || (wide && config_read(function, PCI_BAR0 + 4 * index + 4) != 0))
+		return 0;
+	return low & ~15u;
+}
+
+static uint32_t cap_find(uint32_t function, uint32_t id)
+{
+	uint32_t at, limit = 48;
+
+	if (!(config_read(function, PCI_COMMAND) & PCI_STATUS_CAPS))
+		return 0;
+	at = config_read(function, PCI_CAPS) & 0xfc;
+	while (at && limit--) {
+		uint32_t head = config_read(function, at);
+
+		if ((head & 0xff) == id)
+			return at;
+		at = head >> 8 & 0xfc;
+	}
+	return 0;
+}
+
+static bool device_start(uint32_t function, uint32_t device)
+{
+	uint32_t cap = cap_find(function, PCI_CAP_MSIX);
+	uint32_t table, v, apic = checker.apic_id[device % checker.vcpu_count];
+	uint64_t bar;
+
+	checker.devices[device].bar0 = bar_read(function, 0);
+	checker.devices[device].bar4 = bar_read(function, 4);
+	if (!checker.devices[device].bar0 || !checker.devices[device].bar4 || !cap)
+		return false;
+	table = config_read(function, cap + 4);
+	bar = bar_read(function, table & 7);
+	if (bar == 0)
+		return false;
+	config_write(function, PCI_COMMAND, PCI_COMMAND_ON);
+	config_write(function, cap, config_read(function, cap) | MSIX_ENABLE | MSIX_MASK_ALL);
+	for (v = 0; v < VECTORS_PER_DEVICE; v++) {
+		volatile uint32_t *entry =
+			(volatile uint32_t *)(uintptr_t)(bar + (table & ~7u) + 16 * v);
+
+		entry[0] = LAPIC | apic << 12;
+		entry[1] = 0;
+		entry[2] = VECTOR_DEVICES + VECTORS_PER_DEVICE * device + v;
+		entry[3] = 0;
+	}
+	config_write(function, cap, (config_read(function, cap) | MSIX_ENABLE) & ~MSIX_MASK_ALL);
+	return true;
+}
+
+uint32_t checker_pci_scan(void)
+{
+	uint32_t slot, f, count = 0;
+
+	for (slot = 0; slot < 32; slot++) {
+		for (f = 0; f < 8 && count < WORK_DEVICES_MAX; f++) {
+			uint32_t function = slot << 3 | f;
+			uint32_t id = config_read(function, 0);
+
+			if (id == (HF_SIM_VENDOR_ID | (uint32_t)HF_SIM_DEVICE_ID << 16) &&
+			    device_start(function, count))
+				count++;
+			if (f == 0 && (id == UINT32_MAX ||
+				       !(config_read(function, PCI_HEADER) & PCI_MULTI_FUNCTION)))
+				break;
+		}
+	}
+	return count;
+}
