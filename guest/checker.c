@@ -37,10 +37,17 @@ struct gate {
 	uint32_t offset_high, reserved;
 };
 
+/*
+ * Ring 3 uses ports. IOPL 3 allows it, and so does the map in the TSS: some hosts run ring 3 with
+ * another IOPL than the guest's own.
+ */
+#define IO_PORTS 0x1000u
+
 struct tss {
 	uint32_t reserved0;
 	uint64_t rsp0, rsp1, rsp2, reserved1, ist[7], reserved2;
 	uint16_t reserved3, io_map;
+	uint8_t io[IO_PORTS / 8 + 1]; /* all zero: allowed; the last byte is the end mark */
 } __attribute__((packed));
 
 struct pointer {
@@ -263,7 +270,8 @@ void checker_boot_vcpu(uint64_t vcpu)
 	uint64_t base = (uintptr_t)&tss[vcpu];
 
 	tss[vcpu].rsp0 = (uintptr_t)boot_stacks + (vcpu + 1) * BOOT_STACK;
-	tss[vcpu].io_map = sizeof(tss[vcpu]);
+	tss[vcpu].io_map = offsetof(struct tss, io);
+	tss[vcpu].io[IO_PORTS / 8] = 0xff;
 	boot_gdt_tss[2 * vcpu] = (sizeof(tss[vcpu]) - 1) | (base & 0xffffff) << 16 | 0x89ull << 40 |
 				 (base >> 24 & 0xff) << 56;
 	boot_gdt_tss[2 * vcpu + 1] = base >> 32;
