@@ -2,9 +2,16 @@
 /*
  * KVM's dirty rings: each vCPU notes the pages it writes in a ring of its own
  * (Documentation/virt/kvm/api.rst, KVM_CAP_DIRTY_LOG_RING). An entry goes from "dirty" (KVM wrote
- * it) to "reset" (we have taken it); KVM_RESET_DIRTY_RINGS then protects the taken pages again. A
- * vCPU whose ring is full leaves KVM_RUN until somebody has harvested, so nothing is ever lost, and
- * no thread has to run beside the vCPUs.
+ * it) to "reset" (we have taken it); KVM_RESET_DIRTY_RINGS then protects the taken pages again and
+ * makes the entry empty. A vCPU whose ring is nearly full leaves KVM_RUN until somebody has
+ * harvested, so no thread has to run beside the vCPUs.
+ *
+ * KVM looks for a full ring between two entries into the guest, and keeps 64 entries for what
+ * happens in between. Where it emulates many instructions in one go these are not enough: it then
+ * writes over entries that nobody has taken, and warns in its log. We see that (a ring all of whose
+ * entries are dirty; taken entries that are dirty again), and say that every page was written.
+ * After it, KVM's place in the ring and ours differ by empty entries: a ring that was overrun is
+ * searched for them.
  */
 #include <assert.h>
 #include <errno.h>
@@ -25,7 +32,11 @@
 
 struct ring {
 	struct kvm_dirty_gfn *entries; /* mapped from the vCPU's fd */
-	uint32_t next; /* the entry to be taken next; runs on, modulo count */
+	/* Both run on, modulo the count; what lies between was taken, and is not known to be empty.
+	 */
+	uint32_t next; /* the entry to be taken next */
+	uint32_t reset; /* the first that KVM has not made empty; next when all are */
+	bool overrun; /* KVM has written over entries: there may be gaps */
 };
 
 /* lock guards all: the session's worker syncs while vCPU threads harvest. */
@@ -36,46 +47,143 @@ struct kvm_ring {
 	uint32_t ring_count;
 	uint32_t ring_bytes;
 	uint32_t entry_count; /* of each ring; a power of two */
-	uint64_t taken; /* entries taken and not reset yet */
+	bool lost; /* pages were written that we cannot name: all are */
 };
 
-/* An entry that KVM has filled is taken: its page is pending. 1, 0 if there is none, -ENXIO. */
-static int take(struct kvm_ring *self, struct ring *ring, bool keep)
+static struct kvm_dirty_gfn *entry_at(const struct kvm_ring *self, const struct ring *ring,
+				      uint32_t index)
 {
-	struct kvm_dirty_gfn *entry = &ring->entries[ring->next & (self->entry_count - 1)];
+	return &ring->entries[index & (self->entry_count - 1)];
+}
+
+/* Acquire: slot and offset were written before the flag. */
+static uint32_t flags_at(const struct kvm_ring *self, const struct ring *ring, uint32_t index)
+{
+	return __atomic_load_n(&entry_at(self, ring, index)->flags, __ATOMIC_ACQUIRE);
+}
+
+/* Release: what we read was read before KVM may write it anew. */
+static void mark_taken(const struct kvm_ring *self, const struct ring *ring, uint32_t index)
+{
+	__atomic_store_n(&entry_at(self, ring, index)->flags, KVM_DIRTY_GFN_F_RESET,
+			 __ATOMIC_RELEASE);
+}
+
+static void note_overrun(struct kvm_ring *self, struct ring *ring)
+{
+	ring->overrun = true;
+	self->lost = true;
+}
+
+/* An entry is taken: its page is pending. -ENXIO: a page was written that we could not name. */
+static int take(struct kvm_ring *self, const struct ring *ring, uint32_t index, bool keep)
+{
+	const struct kvm_dirty_gfn *entry = entry_at(self, ring, index);
 	const struct kvm_slot *slot;
 
-	/* Acquire: slot and offset were written before the flag. */
-	if (__atomic_load_n(&entry->flags, __ATOMIC_ACQUIRE) != KVM_DIRTY_GFN_F_DIRTY)
-		return 0;
 	if (keep) {
 		slot = kvm_slots_find(&self->slots, entry->slot);
 		if (!slot || entry->offset >= slot->pages)
-			return -ENXIO; /* a page was written that we could not name */
+			return -ENXIO;
 		bitmap_set(slot->pending, entry->offset);
 	}
-	/* Release: what we read was read before KVM may write it anew. */
-	__atomic_store_n(&entry->flags, KVM_DIRTY_GFN_F_RESET, __ATOMIC_RELEASE);
-	ring->next++;
-	self->taken++;
-	return 1;
+	mark_taken(self, ring, index);
+	return 0;
 }
 
-/* Protect again the pages of all entries that were taken. */
-static int reset(struct kvm_ring *self)
+/*
+ * In a ring that was overrun: empty entries before a dirty one are a gap, which KVM will not cross
+ * by itself. They count as taken. Whether there was one.
+ */
+static bool cross_gap(const struct kvm_ring *self, struct ring *ring)
 {
-	unsigned int tries = 0;
-	int n;
+	uint32_t most = self->entry_count - (ring->next - ring->reset);
+	uint32_t gap = 1;
 
-	while (self->taken) {
+	while (gap < most && flags_at(self, ring, ring->next + gap) != KVM_DIRTY_GFN_F_DIRTY)
+		gap++;
+	if (gap >= most)
+		return false;
+	/* Entries are written in order: without a gap, the first is dirty by now. */
+	if (flags_at(self, ring, ring->next) == KVM_DIRTY_GFN_F_DIRTY)
+		return true;
+	for (; gap; gap--)
+		mark_taken(self, ring, ring->next++);
+	return true;
+}
+
+/* Take what is in one ring; at most one ring full, so that a busy vCPU cannot hold us here. */
+static int take_all(struct kvm_ring *self, struct ring *ring, bool keep)
+{
+	int r;
+
+	while (ring->next - ring->reset < self->entry_count) {
+		if (flags_at(self, ring, ring->next) == KVM_DIRTY_GFN_F_DIRTY) {
+			r = take(self, ring, ring->next, keep);
+			if (r < 0)
+				return r;
+			ring->next++;
+		} else if (!ring->overrun || !cross_gap(self, ring)) {
+			return 0;
+		}
+	}
+	note_overrun(self, ring); /* KVM never fills a ring to the last entry */
+	return 0;
+}
+
+/*
+ * Where KVM_RESET_DIRTY_RINGS stands in a ring, after it did less than all. An entry that was taken
+ * and is dirty again was written over before KVM came to it, and it does not pass it: take it
+ * again.
+ */
+static int follow_reset(struct kvm_ring *self, struct ring *ring, bool keep)
+{
+	int r;
+
+	while (ring->reset != ring->next && flags_at(self, ring, ring->reset) == 0)
+		ring->reset++;
+	for (uint32_t at = ring->reset; at != ring->next; at++) {
+		if (flags_at(self, ring, at) != KVM_DIRTY_GFN_F_DIRTY)
+			continue;
+		note_overrun(self, ring);
+		r = take(self, ring, at, keep);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static uint64_t count_taken(const struct kvm_ring *self)
+{
+	uint64_t count = 0;
+
+	for (uint32_t i = 0; i < self->ring_count; i++)
+		count += self->rings[i].next - self->rings[i].reset;
+	return count;
+}
+
+/* Protect again the pages of all entries that were taken, and make the entries empty. */
+static int reset(struct kvm_ring *self, bool keep)
+{
+	uint64_t taken;
+	int n, r;
+
+	for (unsigned int tries = 0; (taken = count_taken(self)) > 0; tries++) {
+		if (tries == RESET_TRIES_MAX)
+			return -EBUSY;
 		n = ioctl(self->slots.vm_fd, KVM_RESET_DIRTY_RINGS, 0);
 		if (n < 0 && errno != EINTR && errno != EAGAIN)
 			return -errno;
-		if (n > 0) {
-			self->taken -= (uint64_t)n < self->taken ? (uint64_t)n : self->taken;
-			tries = 0;
-		} else if (++tries == RESET_TRIES_MAX) {
-			return -EBUSY;
+		for (uint32_t i = 0; i < self->ring_count; i++) {
+			struct ring *ring = &self->rings[i];
+
+			if (n >= 0 && (uint64_t)n >= taken) {
+				ring->reset = ring->next;
+				continue;
+			}
+			r = follow_reset(self, ring, keep);
+			if (r < 0)
+				return r;
 		}
 	}
 	return 0;
@@ -86,17 +194,14 @@ static int harvest(struct kvm_ring *self, bool keep)
 {
 	int r = 0;
 
-	for (uint32_t i = 0; i < self->ring_count; i++) {
-		/* At most one ring full, so that a busy vCPU cannot hold us here. */
-		for (uint32_t n = 0; n < self->entry_count; n++) {
-			r = take(self, &self->rings[i], keep);
-			if (r < 0)
-				return r;
-			if (r == 0)
-				break;
-		}
-	}
-	return reset(self);
+	for (uint32_t i = 0; i < self->ring_count && r == 0; i++)
+		r = take_all(self, &self->rings[i], keep);
+	if (r == 0)
+		r = reset(self, keep);
+	if (self->lost && keep)
+		kvm_slots_fill(&self->slots);
+	self->lost = false;
+	return r;
 }
 
 static int ring_dirty_start(void *opaque)

@@ -112,6 +112,12 @@ void kvm_slots_clear(struct kvm_slots *slots)
 	}
 }
 
+void kvm_slots_fill(struct kvm_slots *slots)
+{
+	for (uint32_t i = 0; i < slots->count; i++)
+		bitmap_set_range(slots->at[i].pending, 0, slots->at[i].pages);
+}
+
 void kvm_slots_publish(struct kvm_slots *slots)
 {
 	uint64_t *swap;

@@ -48,6 +48,7 @@ int kvm_slots_log(struct kvm_slots *slots, bool on);
 struct kvm_slot *kvm_slots_find(const struct kvm_slots *slots, uint32_t number);
 
 void kvm_slots_clear(struct kvm_slots *slots); /* nothing pending, nothing found */
+void kvm_slots_fill(struct kvm_slots *slots); /* every page is pending */
 void kvm_slots_publish(struct kvm_slots *slots); /* what was pending is found */
 void kvm_slots_read(const struct kvm_slots *slots, uint32_t region, uint64_t *bitmap);
 
