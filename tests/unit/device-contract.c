@@ -240,6 +240,32 @@ static void pre_copy_ends_for_now_goes_on_and_counts(void **state)
 	free_bytes(&s);
 }
 
+static void what_changes_often_is_sent_again_once(void **state)
+{
+	struct fixture *f = *state;
+	struct bench *b = &f->a;
+	uint64_t initial = 0, dirty = 0, all = 0;
+	struct bytes s = { 0 };
+
+	if (!(b->flags & HF_MIG_PRE_COPY))
+		return;
+	go(b, HF_DEVICE_PRE_COPY);
+	(void)read_some(b, &s, 4096, SIZE_MAX);
+	for (uint32_t i = 0; i < 3 * STATE_BLOCKS; i++) {
+		fill(b, RAM_IOVA + 0x20000, 8);
+		assert_int_equal(OPS(b)->precopy_info(SELF(b), &initial, &dirty), 0);
+		if (i + 1 == STATE_BLOCKS)
+			all = dirty;
+	}
+	assert_int_equal(dirty, all);
+	assert_int_equal(read_some(b, &s, 4096, SIZE_MAX), all);
+	save_rest(b, &s);
+	assert_int_equal(OPS(b)->reset(SELF(b)), 0);
+	assert_int_equal(load(b, &s, 4096), 0);
+	go(b, HF_DEVICE_STOP);
+	free_bytes(&s);
+}
+
 /* limit: how much is read in PRE_COPY, while commands go on. */
 static void move_with_pre_copy(struct bench *b, size_t limit)
 {
@@ -383,6 +409,7 @@ static const struct {
 	TEST(the_stream_is_the_same_in_any_size_of_reads),
 	TEST(a_load_is_the_same_in_any_size_of_writes_and_saves_as_the_same),
 	TEST(pre_copy_ends_for_now_goes_on_and_counts),
+	TEST(what_changes_often_is_sent_again_once),
 	TEST(a_move_works_however_much_was_read_in_pre_copy),
 	TEST(cancelled_pre_copy_leaves_a_working_device),
 	TEST(the_estimate_of_the_stream_is_right_when_nothing_changes),

@@ -302,6 +302,19 @@ static void a_sealed_stream_with_a_stale_or_missing_block_is_refused(void **stat
 	free_bytes(&s);
 }
 
+static void a_sealed_stream_that_says_a_block_twice_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	const struct records *r = &f->records;
+	struct bytes s = { 0 };
+
+	put_bytes(&s, f->good.data, r->at[3]);
+	put_bytes(&s, f->good.data + r->at[2], f->good.size - r->at[2]);
+	seal(&s);
+	REFUSED(&f->b, s.data, s.size);
+	free_bytes(&s);
+}
+
 static void sealed_registers_that_no_device_can_have_are_refused(void **state)
 {
 	static const struct {
@@ -366,6 +379,7 @@ int main(void)
 		TEST(noise_of_the_right_length_is_refused),
 		TEST(an_error_is_final_for_the_load),
 		TEST(a_sealed_stream_with_a_stale_or_missing_block_is_refused),
+		TEST(a_sealed_stream_that_says_a_block_twice_is_refused),
 		TEST(sealed_registers_that_no_device_can_have_are_refused),
 		TEST(sealed_blocks_with_wrong_content_are_refused_when_written),
 	};

@@ -131,6 +131,20 @@ static void larger_pages_and_parts_of_ranges_report_the_same(void **state)
 		assert_int_equal(bitmap[w], UINT64_MAX);
 }
 
+static void the_last_byte_of_a_write_counts(void **state)
+{
+	struct bench *b = *state;
+	uint64_t bitmap[WORDS];
+
+	assert_int_equal(start(b, 4096, &all, 1), 0);
+	put_reg32(b, HF_SIM_RING_ENTRIES, 0);
+	submit(b, HF_SIM_CMD_FILL, 0, RAM_IOVA + 0x54ff9, 8); /* its last byte is the next page's */
+	assert_int_equal(interrupts(b, 0, WAIT_MS), 1);
+	report(b, 4096, bitmap);
+	for (uint64_t p = 0; p < PAGES; p++)
+		assert_int_equal(bit(bitmap, p), p == 0x54 || p == 0x55);
+}
+
 static void several_ranges_are_told_apart(void **state)
 {
 	const struct hf_dma_range two[] = { { RAM_IOVA + 0x200000, 0x100000 },
@@ -205,6 +219,7 @@ int main(void)
 		TEST(what_is_written_is_reported_exactly_and_once),
 		TEST(beats_and_completions_are_dma_and_reads_are_not),
 		TEST(larger_pages_and_parts_of_ranges_report_the_same),
+		TEST(the_last_byte_of_a_write_counts),
 		TEST(several_ranges_are_told_apart),
 		TEST(nonsense_is_refused_as_the_kernel_does),
 		cmocka_unit_test(a_device_without_it_says_so),

@@ -91,6 +91,11 @@ static void check_walk(uint32_t flags, uint32_t from, uint32_t to, enum device_g
 			assert_false(path[i] == HF_DEVICE_RUNNING);
 		at = path[i];
 	}
+	/* One arc at a time, but where no other device and no check can be in between. */
+	if (goal != DEVICE_GOAL_STOP_COPY && goal != DEVICE_GOAL_RESUMING)
+		assert_int_equal(n, 1);
+	if (down && !arcs_saves(from)) /* no detour: what would be saved there is not wanted */
+		assert_true(to != HF_DEVICE_PRE_COPY && to != HF_DEVICE_PRE_COPY_P2P);
 	if (goal == DEVICE_GOAL_RUNNING_P2P && (flags & HF_MIG_P2P) && !runs(from))
 		assert_true(to == HF_DEVICE_STOP || to == HF_DEVICE_RUNNING_P2P);
 }

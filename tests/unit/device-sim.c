@@ -151,6 +151,23 @@ static void beats_count_without_a_gap_and_interrupt(void **state)
 	assert_int_equal(reg64(b, HF_SIM_BEATS), beats);
 }
 
+static void beats_that_were_held_back_are_not_made_up_for(void **state)
+{
+	struct bench *b = *state;
+
+	put_reg64(b, HF_SIM_BEAT_RING, PEER_IOVA);
+	put_reg32(b, HF_SIM_BEAT_ENTRIES, 8);
+	go(b, HF_DEVICE_RUNNING_P2P);
+	put_reg32(b, HF_SIM_BEAT_PERIOD, 5000);
+	assert_int_equal(interrupts(b, 1, 300), 0); /* time for 60 of them */
+	assert_int_equal(reg64(b, HF_SIM_BEATS), 0);
+	go(b, HF_DEVICE_RUNNING);
+	while (reg64(b, HF_SIM_BEATS) == 0)
+		(void)sched_yield();
+	go(b, HF_DEVICE_STOP);
+	assert_in_range(reg64(b, HF_SIM_BEATS), 1, 30);
+}
+
 /* ---- standing still ------------------------------------------------------------------------ */
 
 static void a_stopped_device_stands_still(void **state)
@@ -478,6 +495,8 @@ int main(void)
 						setup, teardown),
 		cmocka_unit_test_setup_teardown(beats_count_without_a_gap_and_interrupt, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(beats_that_were_held_back_are_not_made_up_for,
+						setup, teardown),
 		cmocka_unit_test_setup_teardown(a_stopped_device_stands_still, setup, teardown),
 		cmocka_unit_test_setup_teardown(beats_go_on_after_a_stop_without_a_gap, setup,
 						teardown),

@@ -134,7 +134,7 @@ static int op_reset(void *self)
 static void tamper(uint8_t *data, size_t size, uint32_t actions)
 {
 	if (actions & FILTER_FLIP)
-		data[size / 2] ^= 1u << (size % 8);
+		data[size / 2] ^= (uint8_t)(1u << (size % 8));
 	if (actions & FILTER_FOREIGN)
 		for (size_t i = 0; i < FOREIGN_SIZE && i < size; i++)
 			data[i] ^= 0xa5;
