@@ -16,10 +16,11 @@
 
 #define DEMO_ARGUMENTS_MAX 64u
 
-/* What the guest said about itself in its last report. */
+/* What the guest said about itself in its last report; docs/checker.md. */
 struct demo_report {
-	uint64_t pass;
-	uint64_t gap_us; /* the longest stand-still that it has noticed */
+	uint64_t count; /* reports so far */
+	uint64_t pass; /* passes that it has ended */
+	uint64_t gap_us; /* the longest stand-still in the reports since the mark */
 	char line[512];
 };
 
@@ -32,7 +33,6 @@ struct demo_guest {
 	char socket[PATH_MAX], serial[PATH_MAX], log[PATH_MAX];
 	char line[512]; /* of the serial console, as far as it has come */
 	uint32_t line_used;
-	uint32_t report_count;
 	struct demo_report report;
 };
 
@@ -40,9 +40,12 @@ struct demo_guest {
 int demo_guest_start(struct demo_guest *guest, const char *folder, const char *name,
 		     const char *const *arguments, uint32_t timeout_ms, struct hf_error *err);
 
+/* From now on its longest stand-still counts. */
+int demo_guest_mark(struct demo_guest *guest, struct hf_error *err);
+
 /*
- * Wait until the guest has reported count more passes. HF_E_REFUSED: it reported damage, and the
- * text is its line.
+ * Wait until the guest has ended count passes that it has begun after this call, all of them clean.
+ * HF_E_REFUSED: it reported damage, and the text is its line.
  */
 int demo_guest_passes(struct demo_guest *guest, uint32_t count, uint32_t timeout_ms,
 		      struct hf_error *err);

@@ -51,11 +51,6 @@ const char *control_run_state(const struct control *control)
 	return "paused";
 }
 
-static bool in_doubt(const struct control *control)
-{
-	return control->migration && control->migration->outcome == HF_OUTCOME_WAITING;
-}
-
 const char *control_not_now(const struct control *control, char *buf, size_t size)
 {
 	if (!control->guest)
@@ -152,8 +147,13 @@ static void target_ended(struct control *control, const struct migration *migrat
 	if (migration->outcome == HF_OUTCOME_RUNNING) {
 		control->awaits_guest = false;
 		control_say(control, "the guest is here: %s", control_run_state(control));
-		if (migration->error.code)
-			control_say(control, "%s", migration->error.text);
+		return;
+	}
+	if (migration->outcome == HF_OUTCOME_WAITING) {
+		/* Perhaps the only one there is: this process must not end. */
+		control->awaits_guest = false;
+		control_say(control, "the guest is here%s, and paused: %s",
+			    migration->broken ? ", perhaps" : "", migration->error.text);
 		return;
 	}
 	control_say(control, "incoming migration failed: %s", migration->error.text);
@@ -260,7 +260,7 @@ int control_settle_doubt(struct control *control, struct hf_error *err)
 	struct hf_ledger_record record;
 	int result;
 
-	if (!in_doubt(control))
+	if (!migration_in_doubt(control->migration))
 		return 0;
 	if (control->migration->broken)
 		return control_error(err, HF_E_IN_DOUBT, 0, "the guest may not be run here: %s",
@@ -305,7 +305,7 @@ static void signals_ready(struct loop_source *source, uint32_t events)
 	(void)events;
 	if (read(source->fd, &info, sizeof(info)) != sizeof(info))
 		return;
-	if (in_doubt(control) && control->guest) {
+	if (migration_in_doubt(control->migration) && control->guest) {
 		control_say(control,
 			    "%s: not leaving, since the guest here may be the only one: %s",
 			    strsignal((int)info.ssi_signo), control->migration->error.text);

@@ -38,7 +38,8 @@ const char *migration_status(const struct migration *migration)
 	case HF_OUTCOME_RUNNING:
 		return "completed";
 	case HF_OUTCOME_WAITING:
-		return "device"; /* not decided: no client may take it for an end */
+		/* Not decided: no client may take it for an end. */
+		return migration_in_doubt(migration) ? "device" : "completed";
 	case HF_OUTCOME_HOME:
 	case HF_OUTCOME_LOST:
 	case HF_OUTCOME_FAILED:

@@ -109,9 +109,10 @@ void migrate_trace_line(const struct migrate_trace_entry *entry, char *buf, size
 		break;
 	case HF_TRACE_ROUND:
 		(void)snprintf(buf, size,
-			       "round %" PRIu64 ": %" PRIu64 " pages (%.1f MiB) and %" PRIu64
-			       " zero pages sent, %" PRIu64 " dirty ones left",
-			       arg[0], arg[1], mebibytes(arg[1] << HF_PAGE_SHIFT), arg[2], arg[3]);
+			       "round %" PRIu64 ", of %" PRIu64
+			       " dirty pages; sent in all: %" PRIu64
+			       " pages (%.1f MiB) and %" PRIu64 " zero pages",
+			       arg[0], arg[3], arg[1], mebibytes(arg[1] << HF_PAGE_SHIFT), arg[2]);
 		break;
 	case HF_TRACE_DEVICE_ARC:
 	case HF_TRACE_DEVICE_FAIL:
@@ -143,7 +144,7 @@ void migrate_trace_line(const struct migrate_trace_entry *entry, char *buf, size
 		(void)snprintf(buf, size, "%s", text);
 		break;
 	case HF_TRACE_FAILED:
-		(void)snprintf(buf, size, "%s: %s", hf_error_name((int)(int64_t)arg[0]), text);
+		(void)snprintf(buf, size, "%s: %s", hf_error_name(-(int)arg[0]), text);
 		break;
 	case HF_TRACE_OUTCOME:
 		(void)snprintf(buf, size, "%s, downtime %.1f ms, total %.1f ms", text,

@@ -189,6 +189,13 @@ enum hf_step migration_step(struct migration *migration)
 	return HF_STEP_DONE;
 }
 
+bool migration_in_doubt(const struct migration *migration)
+{
+	if (!migration || migration->outcome != HF_OUTCOME_WAITING)
+		return false;
+	return migration->role == HF_ROLE_SOURCE || migration->broken;
+}
+
 bool migration_active(const struct migration *migration)
 {
 	return migration && migration->outcome == HF_OUTCOME_NONE;

@@ -164,6 +164,12 @@ struct migration {
 int migration_start(const struct migration_config *config, struct migration **ret_migration,
 		    struct hf_error *err);
 
+/*
+ * It has ended and left the guest here, but whether it may be run is not known. Not so for a target
+ * that says WAITING: there the guest is ours, and only its vCPUs could not be run.
+ */
+bool migration_in_doubt(const struct migration *migration);
+
 /* Not ended yet. NULL has. */
 bool migration_active(const struct migration *migration);
 

@@ -387,6 +387,22 @@ static void a_failed_incoming_migration_ends_the_process_with_its_reason(void **
 	assert_non_null(strstr(vmm.said, "2 vCPUs here, 4 there"));
 }
 
+static void a_guest_that_came_and_could_not_be_run_is_kept(void **state)
+{
+	(void)state;
+	vmm.config.incoming = "tcp:127.0.0.1:0";
+	start();
+	fake_end(HF_OUTCOME_WAITING, HF_E_MACHINE_STATE, "KVM_RUN: no memory");
+	migration_is("completed");
+	status_is("paused");
+	does("cont", NULL); /* it is ours, so it may be tried again */
+	event_is("RESUME");
+	status_is("running");
+	does("quit", NULL);
+	ended(0);
+	assert_non_null(strstr(vmm.said, "KVM_RUN: no memory"));
+}
+
 static void incoming_can_be_deferred(void **state)
 {
 	struct fake_seen seen;
@@ -489,7 +505,8 @@ static void traces_become_events_and_the_time_line(void **state)
 	assert_string_equal(query_text(entry, "event"), "ROUND");
 	assert_string_equal(
 		query_text(entry, "text"),
-		"round 1: 256 pages (1.0 MiB) and 8 zero pages sent, 3 dirty ones left");
+		"round 1, of 3 dirty pages; sent in all: 256 pages (1.0 MiB) and 8 zero "
+		"pages");
 	json_decref(answer);
 	answer = call("query-timeline", "{\"first\":3}");
 	assert_int_equal(json_array_size(answer), 0);
@@ -606,6 +623,7 @@ int main(void)
 		TEST(quit_waits_for_the_outcome_past_the_offer),
 		TEST(an_awaited_guest_comes_and_runs),
 		TEST(a_failed_incoming_migration_ends_the_process_with_its_reason),
+		TEST(a_guest_that_came_and_could_not_be_run_is_kept),
 		TEST(incoming_can_be_deferred),
 		TEST(parameters_reach_the_session_in_its_units),
 		TEST(bad_parameters_are_refused_by_name_and_change_nothing),
