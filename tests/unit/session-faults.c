@@ -91,16 +91,20 @@ static void damaged_device_data_never_reaches_stop(void **state)
 	}
 }
 
-/* The n-th operation fails, for each n until none does. */
+/* The n-th operation fails, for each n up to the limit; "%u" in the specification is the n. */
 static unsigned int sweep(const char *format, bool at_source, unsigned int limit)
 {
+	const char *hole = strstr(format, "%u");
 	unsigned int failed = 0;
+
+	assert_non_null(hole);
 
 	for (unsigned int n = 1; n <= limit; n++) {
 		struct pair pair;
 		char spec[96];
 
-		(void)snprintf(spec, sizeof(spec), format, n);
+		(void)snprintf(spec, sizeof(spec), "%.*s%u%s", (int)(hole - format), format, n,
+			       hole + 2);
 		run_with(&pair, at_source ? spec : NULL, at_source ? NULL : spec);
 		if (!assert_promised(&pair, spec))
 			failed++;

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 static atomic_uint serial;
+atomic_bool fixture_frozen;
 
 /* ---- the machine --------------------------------------------------------------------------- */
 
@@ -46,6 +47,7 @@ static int machine_stop(void *self, struct hf_error *err)
 
 	(void)err;
 	atomic_store(&side->running, false);
+	atomic_store(&fixture_frozen, true);
 	return 0;
 }
 
@@ -54,6 +56,7 @@ static int machine_run(void *self, struct hf_error *err)
 	struct side *side = self;
 
 	(void)err;
+	atomic_store(&fixture_frozen, false);
 	side->was_run = true;
 	atomic_store(&side->running, true);
 	return 0;
@@ -288,7 +291,12 @@ void pair_init(struct pair *pair, const struct pair_config *config)
 	memset(pair, 0, sizeof(*pair));
 	(void)snprintf(pair->uri, sizeof(pair->uri), "unix:/tmp/hf-test-%d-%u.sock", (int)getpid(),
 		       number);
-	(void)snprintf(pair->ledger_uri, sizeof(pair->ledger_uri), "memory:test-%u", number);
+	if (config->ledger_uri)
+		(void)snprintf(pair->ledger_uri, sizeof(pair->ledger_uri), "%s",
+			       config->ledger_uri);
+	else
+		(void)snprintf(pair->ledger_uri, sizeof(pair->ledger_uri), "memory:test-%u",
+			       number);
 	side_init(&pair->source, "source", config, config->source_filter);
 	side_init(&pair->target, "target", config, config->target_filter);
 	side_config(&pair->source, pair, config);

@@ -58,7 +58,7 @@ struct side {
 
 struct pair {
 	struct side source, target;
-	char uri[128], ledger_uri[64];
+	char uri[128], ledger_uri[128];
 };
 
 struct pair_config {
@@ -68,7 +68,11 @@ struct pair_config {
 	const char *source_filter, *target_filter; /* or NULL */
 	uint32_t channels;
 	bool paused;
+	const char *ledger_uri; /* default: one of its own, in memory */
 };
+
+/* The vCPUs of a pair stand still: between machine.stop() and machine.run() of either side. */
+extern atomic_bool fixture_frozen;
 
 /* Everything up to, and not including, hf_session_new(): config may be changed then. */
 void pair_init(struct pair *pair, const struct pair_config *config);
