@@ -32,20 +32,20 @@ extern "C" {
 /* ---- devices ------------------------------------------------------------------------------- */
 
 /* Flags of struct hf_device_info. */
-#define HF_DEVICE_HAS_DATA_SIZE 1u   /* data_size() answers (VFIO_DEVICE_FEATURE_MIG_DATA_SIZE) */
+#define HF_DEVICE_HAS_DATA_SIZE 1u /* data_size() answers (VFIO_DEVICE_FEATURE_MIG_DATA_SIZE) */
 #define HF_DEVICE_HAS_DMA_LOGGING 2u /* dirty_*() work (VFIO_DEVICE_FEATURE_DMA_LOGGING_*) */
-#define HF_DEVICE_HAS_RESET 4u	     /* reset() is advertised; it may be tried all the same */
+#define HF_DEVICE_HAS_RESET 4u /* reset() is advertised; it may be tried all the same */
 
 /* What a device is; does not change while it is open. */
 struct hf_device_info {
-	uint32_t mig_flags;    /* HF_MIG_*; 0: cannot be migrated */
-	uint32_t flags;	       /* HF_DEVICE_HAS_* */
+	uint32_t mig_flags; /* HF_MIG_*; 0: cannot be migrated */
+	uint32_t flags; /* HF_DEVICE_HAS_* */
 	uint32_t region_count; /* VFIO PCI region indexes: BAR0..5 = 0..5, ROM 6, CONFIG 7 */
-	uint32_t irq_count;    /* VFIO PCI IRQ indexes: INTx 0, MSI 1, MSI-X 2, ERR 3, REQ 4 */
+	uint32_t irq_count; /* VFIO PCI IRQ indexes: INTx 0, MSI 1, MSI-X 2, ERR 3, REQ 4 */
 	uint16_t vendor_id, device_id, subsystem_vendor_id, subsystem_id;
 	uint8_t revision;
 	uint8_t reserved[7];
-	char kind[16];		/* "sim", "vfio", "vfio-user" */
+	char kind[16]; /* "sim", "vfio", "vfio-user" */
 	char name[HF_NAME_MAX]; /* the one people know it by: "0000:17:00.1", "sim0" */
 	char compat[HF_NAME_MAX]; /* the source's must equal the target's: model, driver, version */
 };
@@ -57,14 +57,14 @@ struct hf_device_info {
 /* One region; VFIO_DEVICE_GET_REGION_INFO. */
 struct hf_region_info {
 	uint32_t flags; /* HF_REGION_* */
-	int32_t mmap_fd; /* with HF_REGION_MMAP: to map at mmap_offset; the device's, do not close */
-	uint64_t size;	/* bytes; 0: not implemented */
+	int32_t mmap_fd; /* with HF_REGION_MMAP: to map at mmap_offset; the device's */
+	uint64_t size; /* bytes; 0: not implemented */
 	uint64_t mmap_offset;
 };
 
-#define HF_DMA_READ 1u	/* the device may read */
+#define HF_DMA_READ 1u /* the device may read */
 #define HF_DMA_WRITE 2u /* the device may write */
-#define HF_DMA_P2P 4u	/* it is another device's BAR, not memory: off limits in the *_P2P states */
+#define HF_DMA_P2P 4u /* it is another device's BAR, not memory: off limits in the *_P2P states */
 
 struct hf_dma_range {
 	uint64_t iova, size; /* bytes, page-aligned */
@@ -73,9 +73,9 @@ struct hf_dma_range {
 /*
  * A device behind the VFIO uAPI (linux/vfio.h) or something that behaves like it.
  *
- * Called by two parties: the VMM (regions, interrupts, DMA maps; from any of its threads, also while
- * a migration operation blocks) and the session (migration; from one worker per device). A backend
- * must therefore be safe for one VMM thread per vCPU and one migration thread at once.
+ * Called by two parties: the VMM (regions, interrupts, DMA maps; from any of its threads, also
+ * while a migration operation blocks) and the session (migration; from one worker per device). A
+ * backend must therefore be safe for one VMM thread per vCPU and one migration thread at once.
  */
 struct hf_device_ops {
 	uint32_t size;
@@ -103,7 +103,9 @@ struct hf_device_ops {
 	 */
 	ssize_t (*read_data)(void *self, void *buf, size_t size);
 
-	/* Write the device's state; in RESUMING. Returns 1..size. An error is final for this load. */
+	/*
+	 * Write the device's state; in RESUMING. Returns 1..size. An error is final for this load.
+	 */
 	ssize_t (*write_data)(void *self, const void *buf, size_t size);
 
 	/* VFIO_MIG_GET_PRECOPY_INFO; in PRE_COPY* only. Bytes. May be expensive. */
@@ -115,7 +117,9 @@ struct hf_device_ops {
 	/* VFIO_DEVICE_FEATURE_DMA_LOGGING_START, _REPORT, _STOP. */
 	int (*dirty_start)(void *self, uint64_t page_size, const struct hf_dma_range *ranges,
 			   uint32_t count);
-	/* Sets (never clears) bit n of bitmap for page n from iova, and forgets what it reported. */
+	/*
+	 * Sets (never clears) bit n of bitmap for page n from iova, and forgets what it reported.
+	 */
 	int (*dirty_read)(void *self, uint64_t iova, uint64_t length, uint64_t page_size,
 			  uint64_t *bitmap);
 	int (*dirty_stop)(void *self);
@@ -129,7 +133,9 @@ struct hf_device_ops {
 	/* -- use; any thread of the VMM ------------------------------------------------------ */
 
 	int (*region_info)(void *self, uint32_t index, struct hf_region_info *ret_info);
-	/* All of size or an error; size is 1, 2, 4 or 8 for BARs, any for the configuration space. */
+	/*
+	 * All of size or an error; size is 1, 2, 4 or 8 for BARs, any for the configuration space.
+	 */
 	int (*region_read)(void *self, uint32_t index, uint64_t offset, void *buf, size_t size);
 	int (*region_write)(void *self, uint32_t index, uint64_t offset, const void *buf,
 			    size_t size);
@@ -179,7 +185,7 @@ void hf_device_close(struct hf_device *device);
 
 /* A piece of guest memory: [gpa, gpa + size), mapped at host, backed by fd at fd_offset. */
 struct hf_memory_region {
-	uint64_t gpa, size; /* bytes, page-aligned; regions are in ascending order and do not overlap */
+	uint64_t gpa, size; /* bytes, page-aligned; regions ascend and do not overlap */
 	void *host;
 	int32_t fd; /* memfd, or -1 */
 	uint32_t flags; /* reserved, 0 */
@@ -200,8 +206,8 @@ struct hf_memory_ops {
 	int (*dirty_start)(void *self);
 	/*
 	 * Once per round, before dirty_read() of each region: what was written since the last
-	 * dirty_sync() becomes readable, and tracking of it is armed anew. Also after the vCPUs have
-	 * stopped, for the last time.
+	 * dirty_sync() becomes readable, and tracking of it is armed anew. Also after the vCPUs
+	 * have stopped, for the last time.
 	 */
 	int (*dirty_sync)(void *self);
 	/* OR what the last dirty_sync() found in a region into bitmap (bit n: page n of it). */
@@ -217,7 +223,7 @@ struct hf_memory {
 
 /* One KVM memory slot that holds guest memory. */
 struct hf_kvm_slot {
-	uint32_t slot;	 /* as in KVM_SET_USER_MEMORY_REGION */
+	uint32_t slot; /* as in KVM_SET_USER_MEMORY_REGION */
 	uint32_t region; /* index of the region it lies in */
 	uint64_t region_offset; /* bytes from the region's beginning */
 	uint64_t gpa, size;
@@ -258,10 +264,10 @@ void hf_memory_close(struct hf_memory *memory);
 
 /* One section of vCPU or platform state. What is in it is the VMM's business. */
 struct hf_state_section {
-	char name[32];	   /* "vcpu", "ioapic", "clock", ...; NUL-terminated */
+	char name[32]; /* "vcpu", "ioapic", "clock", ...; NUL-terminated */
 	uint32_t instance; /* which of several: the vCPU's number */
-	uint32_t version;  /* of the section's layout */
-	uint32_t length;   /* bytes used in the buffer */
+	uint32_t version; /* of the section's layout */
+	uint32_t length; /* bytes used in the buffer */
 	uint32_t reserved;
 };
 
@@ -306,8 +312,9 @@ struct hf_machine_ops {
 	int (*state_check)(void *self, struct hf_error *err);
 
 	/*
-	 * What travels beside device's own stream: configuration space, MSI and MSI-X state, pending
-	 * interrupts. Saved when the device stands in STOP_COPY, set when it stands in STOP.
+	 * What travels beside device's own stream: configuration space, MSI and MSI-X state,
+	 * pending interrupts. Saved when the device stands in STOP_COPY, set when it stands in
+	 * STOP.
 	 */
 	int (*device_save)(void *self, uint32_t device, void *buf, uint32_t capacity,
 			   uint32_t *ret_length, struct hf_error *err);
@@ -325,10 +332,10 @@ struct hf_machine {
 /* ---- the ledger ---------------------------------------------------------------------------- */
 
 enum hf_ledger_state {
-	HF_LEDGER_HOME = 1,    /* the owner runs it, or may */
+	HF_LEDGER_HOME = 1, /* the owner runs it, or may */
 	HF_LEDGER_OFFERED = 2, /* the owner offered it to offered_to, who may claim it */
 	HF_LEDGER_CLAIMED = 3, /* offered_to took it and has not started it yet */
-	HF_LEDGER_AWAY = 4,    /* offered_to started it, and is the owner now */
+	HF_LEDGER_AWAY = 4, /* offered_to started it, and is the owner now */
 };
 
 #define HF_LEDGER_REASON_MAX HF_ERROR_TEXT_MAX
@@ -336,13 +343,13 @@ enum hf_ledger_state {
 /* One guest's record. Times, leases and lifetimes decide nothing, and are not in it. */
 struct hf_ledger_record {
 	char guest[HF_NAME_MAX];
-	uint64_t revision; /* changes with every write; the compare-and-swap is on it; 0: no record */
-	uint64_t epoch;	   /* counts offers */
-	uint32_t state;	   /* enum hf_ledger_state */
+	uint64_t revision; /* changes with every write; what swap() compares; 0: no record */
+	uint64_t epoch; /* counts offers */
+	uint32_t state; /* enum hf_ledger_state */
 	int32_t reason_code; /* HF_E_ code of the last failure, 0 if none */
-	char owner[HF_NAME_MAX];      /* the side that may run it: a session's side id */
+	char owner[HF_NAME_MAX]; /* the side that may run it: a session's side id */
 	char offered_to[HF_NAME_MAX]; /* with OFFERED, CLAIMED, AWAY */
-	char attempt[HF_NAME_MAX];    /* who wrote this revision: an id of its own for each attempt */
+	char attempt[HF_NAME_MAX]; /* who wrote this revision: an id of its own for each attempt */
 	char reason[HF_LEDGER_REASON_MAX]; /* the last failure, in words; "" if none */
 };
 

@@ -22,18 +22,18 @@ extern "C" {
 #define HF_ERROR_TEXT_MAX 248
 
 struct hf_error {
-	int32_t code;	/* 0 or a negative HF_E_ code */
-	int32_t cause;	/* the errno behind it, positive; 0 if there is none */
+	int32_t code; /* 0 or a negative HF_E_ code */
+	int32_t cause; /* the errno behind it, positive; 0 if there is none */
 	char text[HF_ERROR_TEXT_MAX]; /* NUL-terminated, zeroed in full behind the NUL */
 };
 
 enum hf_error_class {
 	HF_CLASS_RETRY = 1, /* nobody's fault: the same again may succeed */
-	HF_CLASS_PEER = 2,  /* the other side failed or broke the protocol */
+	HF_CLASS_PEER = 2, /* the other side failed or broke the protocol */
 	HF_CLASS_DEVICE = 3, /* a device refused */
 	HF_CLASS_LOCAL = 4, /* this host: memory, files, configuration, the operator */
 	HF_CLASS_LEDGER = 5, /* the ledger refused or did not answer */
-	HF_CLASS_BUG = 6,   /* ours */
+	HF_CLASS_BUG = 6, /* ours */
 };
 
 /*

@@ -34,15 +34,15 @@ enum hf_role {
 
 /* How a session ended; hf_session_outcome(). */
 enum hf_outcome {
-	HF_OUTCOME_NONE = 0,	/* it has not ended */
-	HF_OUTCOME_AWAY = 1,	/* source: the guest runs at the target. Free it here. */
-	HF_OUTCOME_HOME = 2,	/* source: the guest is here, as it was before; error() says why */
-	HF_OUTCOME_WAITING = 3, /* source: in doubt; the guest is here, paused and whole, and may not
-				 * be run before the ledger, or an operator, has said whose it is */
-	HF_OUTCOME_LOST = 4,	/* source: here and paused: a device had to be reset, and what the
-				 * guest had in it is gone (config.on_device_lost) */
+	HF_OUTCOME_NONE = 0, /* it has not ended */
+	HF_OUTCOME_AWAY = 1, /* source: the guest runs at the target. Free it here. */
+	HF_OUTCOME_HOME = 2, /* source: the guest is here, as it was before; error() says why */
+	HF_OUTCOME_WAITING = 3, /* source: in doubt; the guest is here, paused and whole, not to be
+				 * run before the ledger, or an operator, said whose it is */
+	HF_OUTCOME_LOST = 4, /* source: here and paused: a device had to be reset, and what the
+			      * guest had in it is gone (config.on_device_lost) */
 	HF_OUTCOME_RUNNING = 5, /* target: the guest runs here (or is paused here, if it was) */
-	HF_OUTCOME_FAILED = 6,	/* target: not here; everything that was loaded is to be thrown away */
+	HF_OUTCOME_FAILED = 6, /* target: not here; what was loaded is to be thrown away */
 };
 
 /* What step() wants next. */
@@ -86,7 +86,7 @@ enum hf_trace_id { HF_TRACE_LIST(HF_TRACE_ENUM_) };
 #undef HF_TRACE_ENUM_
 
 /* Policy of config.on_device_lost. */
-#define HF_DEVICE_LOST_PAUSE 0u	 /* the guest stays paused (HF_OUTCOME_LOST) */
+#define HF_DEVICE_LOST_PAUSE 0u /* the guest stays paused (HF_OUTCOME_LOST) */
 #define HF_DEVICE_LOST_RESUME 1u /* the guest runs on without what it had in the device */
 
 /* One device of the guest. Both sides list theirs in the same order. */
@@ -104,10 +104,10 @@ struct hf_config {
 	uint32_t role; /* enum hf_role */
 
 	const char *guest; /* the guest's name in the ledger: 1..63 of [A-Za-z0-9._-] */
-	const char *side;  /* this side's id in the ledger, unique in the fleet and for each start of
-			    * the VMM; default: HOSTNAME.PID.random */
-	const char *uri;   /* source: where to connect; target: where to listen:
-			    * tcp:HOST:PORT, unix:PATH, fd:N (a connected or listening socket) */
+	const char *side; /* this side's id in the ledger, unique in the fleet and for each start of
+			   * the VMM; default: HOSTNAME.PID.random */
+	const char *uri; /* source: where to connect; target: where to listen:
+			  * tcp:HOST:PORT, unix:PATH, fd:N (a connected or listening socket) */
 
 	struct hf_machine machine;
 	struct hf_memory memory; /* source: who tracks dirty pages; target: {NULL, NULL} */
@@ -122,18 +122,19 @@ struct hf_config {
 	uint32_t channels; /* bulk connections; source's wish, default 2 */
 	uint32_t on_device_lost; /* HF_DEVICE_LOST_*; default: PAUSE */
 	uint32_t throttle_max_percent; /* default 99; 100 or more: never throttle */
-	uint64_t downtime_us_max; /* switch over when the estimate is at most this; default 300 ms */
+	uint64_t downtime_us_max; /* switch over at this estimate or less; default 300 ms */
 	uint64_t bandwidth_bytes_max; /* per second, all connections, 0: no limit */
 	uint64_t deadline_us; /* precopy may take this long in all; default 3600 s */
 	uint64_t wait_us_max; /* any single wait for the peer; default 30 s */
-	uint64_t arc_us_max;  /* any single operation of a device or of the machine; default 60 s */
-	uint64_t ledger_us_max; /* any single wait for the ledger; default 10 s; in doubt it is asked
-				 * again until doubt_us_max */
+	uint64_t arc_us_max; /* any single operation of a device or of the machine; default 60 s */
+	uint64_t ledger_us_max; /* any single wait for the ledger; default 10 s; in doubt it is
+				 * asked again until doubt_us_max */
 	uint64_t doubt_us_max; /* in doubt this long: HF_OUTCOME_WAITING; default 60 s */
 
 	const char *capture; /* or NULL: a directory for a copy of what every connection carried */
 
-	void (*trace)(void *ctx, const struct hf_event *event); /* or NULL; from the driving thread */
+	/* Or NULL; called from the driving thread. */
+	void (*trace)(void *ctx, const struct hf_event *event);
 	void *trace_ctx;
 
 	uint64_t listen_us_max; /* target: wait this long for a source; 0: until it is cancelled */
@@ -141,25 +142,28 @@ struct hf_config {
 	/* -- new members come here -- */
 };
 
-#define HF_CONFIG_INIT { .size = sizeof(struct hf_config) }
+#define HF_CONFIG_INIT                                                                             \
+	{                                                                                          \
+		.size = sizeof(struct hf_config)                                                   \
+	}
 
 /* Where a session stands; a snapshot. Bytes and pages count what went over the connections. */
 struct hf_progress {
 	uint32_t size;
 	uint32_t role;
 	uint32_t outcome; /* enum hf_outcome */
-	uint32_t round;	  /* 1.. */
-	char state[32];	  /* the state's name: "PRECOPY", "VERIFYING", ... */
+	uint32_t round; /* 1.. */
+	char state[32]; /* the state's name: "PRECOPY", "VERIFYING", ... */
 	uint64_t total_us; /* since start */
 	uint64_t downtime_us; /* source: vCPUs stopped until STARTED was read (or until they ran
 			       * again here); target: END read until the vCPUs ran. 0: not yet */
 	uint64_t expected_downtime_us; /* the last estimate */
 	uint64_t memory_bytes; /* of the guest */
-	uint64_t page_bytes;   /* pages' content */
+	uint64_t page_bytes; /* pages' content */
 	uint64_t normal_pages, zero_pages;
 	uint64_t remaining_pages; /* known dirty */
-	uint64_t device_bytes;	  /* devices' streams */
-	uint64_t wire_bytes;	  /* everything, all connections */
+	uint64_t device_bytes; /* devices' streams */
+	uint64_t wire_bytes; /* everything, all connections */
 	uint64_t bytes_per_second; /* the last round's rate */
 	uint64_t dirty_pages_per_second;
 	uint32_t throttle_percent;
@@ -168,8 +172,8 @@ struct hf_progress {
 };
 
 /*
- * The side id a process has by default: HOSTNAME.PID.START. Register a guest under the same one that
- * its sessions use. Errors: HF_E_SYSTEM.
+ * The side id a process has by default: HOSTNAME.PID.START. Register a guest under the same one
+ * that its sessions use. Errors: HF_E_SYSTEM.
  */
 int hf_side_default(char ret_side[HF_NAME_MAX], struct hf_error *err);
 
@@ -198,7 +202,7 @@ int hf_session_fd(const struct hf_session *session);
 /* When step() wants to be called at the latest, on CLOCK_MONOTONIC; UINT64_MAX: no need. */
 uint64_t hf_session_deadline(const struct hf_session *session);
 
-/* Handle what has happened; never blocks. Returns enum hf_step, or a negative HF_E_ code (a bug). */
+/* Handle what has happened; never blocks. Returns enum hf_step or a negative HF_E_ code (a bug). */
 int hf_session_step(struct hf_session *session);
 
 /* Step until the end. Returns 0 for AWAY and RUNNING, else the code of hf_session_error(). */

@@ -24,6 +24,7 @@
 #define HF_SIM_MSIX_PBA 0x800
 #define HF_SIM_VECTORS 4
 
+/* clang-format off */
 /* BAR0. RO: writes are ignored. 64-bit registers may be accessed as two 32-bit halves. */
 #define HF_SIM_MAGIC 0x00	/* RO u32: HF_SIM_MAGIC_VALUE */
 #define HF_SIM_VERSION 0x04	/* RO u32: 1 */
@@ -53,6 +54,7 @@
 #define HF_SIM_CMD_COPY 1u /* LENGTH bytes from SRC to DST */
 #define HF_SIM_CMD_FILL 2u /* LENGTH bytes at DST: word i is HF_SIM_WORD(sequence, i) */
 #define HF_SIM_CMD_SUM 3u  /* the sum of the 64-bit words of SRC, LENGTH goes into the completion */
+/* clang-format on */
 
 /*
  * A completion: {u64 sequence, u64 value} at RING + 16 * ((sequence - 1) % RING_ENTRIES); value is
@@ -65,7 +67,7 @@
  * word w of block b is HF_SIM_WORD(0, b * 512 + w).
  */
 #define HF_SIM_BEATS_PER_IRQ 64u
-#define HF_SIM_WORD(sequence, i) \
+#define HF_SIM_WORD(sequence, i)                                                                   \
 	((((unsigned long long)(sequence) << 32) ^ (unsigned long long)(i)) * 0x9e3779b97f4a7c15ull)
 #define HF_SIM_BLOCK(sequence, blocks) ((unsigned long long)(sequence) % (blocks))
 
