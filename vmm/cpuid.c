@@ -305,7 +305,7 @@ int cpuid_take(struct cpuid *cpuid, struct reader *reader)
 static int missing(const struct feature_register *feature, uint32_t bits, struct hf_error *err)
 {
 	uint32_t bit = (uint32_t)__builtin_ctz(bits);
-	const char *name = "a feature without a name here";
+	const char *name = "(unnamed)";
 
 	for (size_t i = 0; i < sizeof(feature_names) / sizeof(feature_names[0]); i++)
 		if (feature_names[i].function == feature->function &&

@@ -35,14 +35,17 @@ static int read_layout(struct pci_device *device, struct hf_error *err)
 	uint8_t raw[12];
 	uint32_t table, pba;
 	uint16_t control;
+	int r = pci_capability(device, CAP_MSIX, &msix->capability);
 
-	msix->capability = pci_capability(device, CAP_MSIX);
+	if (r < 0)
+		return fail(err, HF_E_DEVICE_CONFIG, -r, "its capabilities cannot be read");
 	if (msix->capability == 0)
 		return 0;
 	if (msix->capability > PCI_CONFIG_SIZE - sizeof(raw))
 		return fail(err, HF_E_DEVICE_CONFIG, 0, "its MSI-X capability has no room");
-	if (pci_config_read(device, msix->capability, raw, sizeof(raw)) < 0)
-		return fail(err, HF_E_DEVICE_CONFIG, 0, "its MSI-X capability cannot be read");
+	r = pci_config_read(device, msix->capability, raw, sizeof(raw));
+	if (r < 0)
+		return fail(err, HF_E_DEVICE_CONFIG, -r, "its MSI-X capability cannot be read");
 	memcpy(&control, raw + 2, sizeof(control));
 	memcpy(&table, raw + 4, sizeof(table));
 	memcpy(&pba, raw + 8, sizeof(pba));

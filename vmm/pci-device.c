@@ -155,19 +155,23 @@ int pci_config_write(struct pci_device *device, uint32_t offset, const uint8_t *
 
 /* ---- set-up --------------------------------------------------------------------------------- */
 
-uint32_t pci_capability(struct pci_device *device, uint8_t id)
+int pci_capability(struct pci_device *device, uint8_t id, uint32_t *ret_offset)
 {
 	uint8_t at = device->config[CAPABILITIES];
 
 	for (uint32_t i = 0; i < CAPS_MAX && at >= 0x40; i++) {
 		uint8_t header[2];
+		int r = pci_config_read(device, at, header, sizeof(header));
 
-		if (pci_config_read(device, at, header, sizeof(header)) < 0)
+		if (r < 0)
+			return r;
+		if (header[0] == id) {
+			*ret_offset = at;
 			return 0;
-		if (header[0] == id)
-			return at;
+		}
 		at = header[1] & 0xfcu;
 	}
+	*ret_offset = 0;
 	return 0;
 }
 

@@ -87,8 +87,8 @@ uint16_t pci_config_u16(const struct pci_device *device, uint32_t offset);
 uint32_t pci_config_u32(const struct pci_device *device, uint32_t offset);
 void pci_config_emulate(struct pci_device *device, uint32_t offset, uint32_t size, uint32_t value,
 			uint32_t writable);
-/* The offset of a capability that the guest sees; 0: none. */
-uint32_t pci_capability(struct pci_device *device, uint8_t id);
+/* The offset of a capability that the guest sees; 0: none. 0 or -errno. */
+int pci_capability(struct pci_device *device, uint8_t id, uint32_t *ret_offset);
 /* Give the device the COMMAND register that the guest sees. */
 int pci_command_forward(struct pci_device *device);
 

@@ -171,9 +171,13 @@ static int load_own(struct pci_device *device, const uint8_t *config, uint32_t o
  */
 static int load_owns(struct pci_device *device, const uint8_t *config, struct hf_error *err)
 {
-	uint32_t power = pci_capability(device, CAP_POWER);
-	uint32_t express = pci_capability(device, CAP_EXPRESS);
-	int r;
+	uint32_t power = 0, express = 0;
+	int r = pci_capability(device, CAP_POWER, &power);
+
+	if (r == 0)
+		r = pci_capability(device, CAP_EXPRESS, &express);
+	if (r < 0)
+		return fail(err, HF_E_DEVICE_CONFIG, -r, "its capabilities cannot be read");
 
 	if (memcmp(config, device->ids, sizeof(device->ids)) != 0)
 		return fail(err, HF_E_DEVICE_CONFIG, 0, "it is another device at the source");

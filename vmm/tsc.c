@@ -9,7 +9,7 @@
 #include <linux/kvm.h>
 
 #define MSR_TSC 0x10u
-#define SAMPLES 16u /* the one that was disturbed least counts */
+#define SAMPLES 8u /* the one that was disturbed least counts */
 #define NS_PER_S 1000000000ull
 
 /*
@@ -17,6 +17,9 @@
  * this, it is that host, or one as good.
  */
 #define SAME_HOST_NS 1000000ull
+
+/* A vCPU whose TSC is farther off the line after it was set has not been set. */
+#define SET_LIMIT_NS 20000000ull
 
 uint64_t tsc_ticks(uint64_t ns, uint32_t khz)
 {
@@ -127,6 +130,11 @@ static uint64_t line_at(const struct tsc_origin *origin, uint64_t at_ns)
 	return origin->ticks + tsc_ticks(elapsed_ns, origin->khz);
 }
 
+static bool within(uint64_t a, uint64_t b, uint64_t limit)
+{
+	return a - b + limit <= 2 * limit; /* modulo 2^64, as TSCs count */
+}
+
 static int find_offset(struct tsc *tsc, int cpu0_fd)
 {
 	const struct tsc_origin *origin = &tsc->origin;
@@ -139,7 +147,7 @@ static int find_offset(struct tsc *tsc, int cpu0_fd)
 	if (r < 0)
 		return r == -ENXIO ? 0 : r;
 	tsc->offset = offset + (line_at(origin, at_ns) - ticks);
-	if (origin->has_offset != 0 && origin->offset - tsc->offset + limit <= 2 * limit)
+	if (origin->has_offset != 0 && within(origin->offset, tsc->offset, limit))
 		tsc->offset = origin->offset;
 	return 0;
 }
@@ -155,6 +163,20 @@ int tsc_load(struct tsc *tsc, int cpu0_fd, struct reader *reader)
 	return find_offset(tsc, cpu0_fd);
 }
 
+/* A KVM without TSC virtualization says it has set the offset, and has not. */
+static int verify(const struct tsc *tsc, int cpu_fd, uint64_t delta_ticks)
+{
+	uint64_t at_ns = 0, ticks = 0;
+	int r = sample(cpu_fd, &at_ns, &ticks);
+
+	if (r < 0)
+		return r;
+	return within(ticks, line_at(&tsc->origin, at_ns) + delta_ticks,
+		      tsc_ticks(SET_LIMIT_NS, tsc->origin.khz))
+		       ? 0
+		       : -EOPNOTSUPP;
+}
+
 int tsc_set(struct tsc *tsc, int cpu_fd, uint64_t delta_ticks)
 {
 	uint64_t offset = tsc->offset + delta_ticks;
@@ -162,5 +184,5 @@ int tsc_set(struct tsc *tsc, int cpu_fd, uint64_t delta_ticks)
 
 	if (r == -ENXIO)
 		r = ticks_set(cpu_fd, line_at(&tsc->origin, realtime_ns()) + delta_ticks);
-	return r;
+	return r != 0 ? r : verify(tsc, cpu_fd, delta_ticks);
 }

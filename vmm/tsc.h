@@ -38,7 +38,10 @@ int tsc_delta(int cpu_fd, int cpu0_fd, uint64_t *ret_ticks);
 int tsc_save(const struct tsc *tsc, int cpu0_fd, struct writer *writer);
 int tsc_load(struct tsc *tsc, int cpu0_fd, struct reader *reader);
 
-/* Set a vCPU's TSC on the loaded line, delta ticks off vCPU 0's. 0 or -errno. */
+/*
+ * Set a vCPU's TSC on the loaded line, delta ticks off vCPU 0's. 0 or -errno; -EOPNOTSUPP: this
+ * host cannot, and the guest would see another time.
+ */
 int tsc_set(struct tsc *tsc, int cpu_fd, uint64_t delta_ticks);
 
 /* Ticks of a TSC with khz in ns nanoseconds. */

@@ -1,0 +1,565 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A device on the KVM guest's PCI bus: configuration, BARs, DMA maps, MSI-X, and how they travel.
+ */
+#include <dirent.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "vmm-testing.h"
+#include "vmm/pci-device.h"
+
+/* Where the VMM puts the first fake device's BARs; a program has to know. */
+#define BAR0_GPA 0xc0000000u
+#define BAR2_GPA 0xc0001000u
+#define BAR4_GPA 0xc0010000u
+
+PROGRAM(idle, "1: hlt; jmp 1b");
+
+/* Switches its LAPIC on and counts. */
+PROGRAM(lapic_on, "movl $0x1ff, 0xfee000f0; 1: incl 0x200000; jmp 1b");
+
+/* Memory decoding on, writes into BAR4 (mapped) and BAR0 (traps) and reads back. */
+PROGRAM(use_bars, "mov $0xcf8, %edx; mov $0x80000804, %eax; out %eax, %dx\n"
+		  "mov $0xcfc, %edx; mov $6, %ax; out %ax, %dx\n"
+		  "movl $0x11223344, 0xc0010ff0\n"
+		  "movl $0x55667788, 0xc0000010; movb $0x99, 0xc0000021\n"
+		  "mov 0xc0010ff0, %eax; mov %eax, 0x200000\n"
+		  "mov 0xc0000010, %eax; mov %eax, 0x200004\n"
+		  "mov 0xc0000020, %eax; mov %eax, 0x200008\n"
+		  "mov 0xd0000000, %eax; mov %eax, 0x20000c\n" /* nobody */
+		  "mov $1, %al\n" PROGRAM_EXIT);
+
+/* ---- helpers -------------------------------------------------------------------------------- */
+
+static void config_select(struct kvm_guest *guest, uint32_t slot, uint32_t offset)
+{
+	uint32_t address = 0x80000000u | slot << 11 | (offset & ~3u);
+
+	pci_port_write(&guest->pci, 0, &address, 4);
+}
+
+static uint32_t config_read(struct kvm_guest *guest, uint32_t slot, uint32_t offset, uint32_t size)
+{
+	uint32_t value = 0;
+
+	config_select(guest, slot, offset);
+	pci_port_read(&guest->pci, 4 + (offset & 3), &value, size);
+	return value;
+}
+
+static void config_write(struct kvm_guest *guest, uint32_t slot, uint32_t offset, uint32_t size,
+			 uint32_t value)
+{
+	config_select(guest, slot, offset);
+	pci_port_write(&guest->pci, 4 + (offset & 3), &value, size);
+}
+
+static uint32_t mmio_read(struct kvm_guest *guest, uint64_t gpa)
+{
+	uint32_t value = 0;
+
+	assert_true(pci_mmio_read(&guest->pci, gpa, &value, 4));
+	return value;
+}
+
+static void mmio_write(struct kvm_guest *guest, uint64_t gpa, uint32_t value)
+{
+	assert_true(pci_mmio_write(&guest->pci, gpa, &value, 4));
+}
+
+/* Vector index of slot 1: a message to LAPIC 0. */
+static void set_vector(struct kvm_guest *guest, uint32_t index, uint32_t vector, bool masked)
+{
+	mmio_write(guest, BAR2_GPA + 16 * index, 0xfee00000);
+	mmio_write(guest, BAR2_GPA + 16 * index + 4, 0);
+	mmio_write(guest, BAR2_GPA + 16 * index + 8, vector);
+	mmio_write(guest, BAR2_GPA + 16 * index + 12, masked ? 1 : 0);
+}
+
+static void signal_vector(const struct fake_device *fake, uint32_t index)
+{
+	const uint64_t one = 1;
+
+	assert_true(index < fake->irq_count);
+	assert_int_equal(write(fake->irqs[index], &one, sizeof(one)), (int)sizeof(one));
+}
+
+static bool requested(struct kvm_guest *guest, uint32_t vector)
+{
+	struct kvm_lapic_state lapic;
+
+	assert_int_equal(ioctl(guest->cpus.cpus[0].fd, KVM_GET_LAPIC, &lapic), 0);
+	return (lapic.regs[0x200 + vector / 32 * 0x10 + vector % 32 / 8] >> vector % 8 & 1) != 0;
+}
+
+/* KVM may deliver from a work queue of its own. */
+static bool wait_requested(struct kvm_guest *guest, uint32_t vector)
+{
+	for (uint32_t i = 0; i < 2000; i++) {
+		const struct timespec pause = { .tv_nsec = 1000000 };
+
+		if (requested(guest, vector))
+			return true;
+		(void)nanosleep(&pause, NULL);
+	}
+	return false;
+}
+
+/* A guest with its LAPIC on, paused, and its device's BARs decoded and MSI-X enabled. */
+static struct kvm_guest *guest_with_msix(struct fake_device *fake)
+{
+	struct hf_session_device device = fake_session_device(fake, "fake0");
+	struct kvm_guest *guest = guest_with(&lapic_on, (struct guest_config){ 0 }, &device, 1);
+
+	guest_run(guest);
+	(void)wait_word_change(guest_at(guest, SCRATCH_GPA), 0);
+	guest_stop(guest);
+	config_write(guest, 1, 4, 2, 6);
+	config_write(guest, 1, 0x62, 2, 0x8000);
+	return guest;
+}
+
+/* ---- configuration -------------------------------------------------------------------------- */
+
+static void the_bus_shows_what_is_there(void **state)
+{
+	struct fake_device *fake = fake_new();
+	struct hf_session_device device = fake_session_device(fake, "fake0");
+	struct kvm_guest *guest;
+
+	(void)state;
+	require_kvm();
+	guest = guest_with(&idle, (struct guest_config){ 0 }, &device, 1);
+	assert_int_equal(config_read(guest, 0, 0, 4), 0x48421234); /* the host bridge */
+	assert_int_equal(config_read(guest, 0, 0x0a, 2), 0x0600);
+	assert_int_equal(config_read(guest, 1, 0, 4), 0x48461234);
+	assert_int_equal(config_read(guest, 1, 2, 2), 0x4846);
+	assert_int_equal(config_read(guest, 2, 0, 4), 0xffffffff);
+	/* MSI is not shown, the others are. */
+	assert_int_equal(config_read(guest, 1, 0x34, 1), 0x50);
+	assert_int_equal(config_read(guest, 1, 0x50, 2), 0x6009);
+	assert_int_equal(config_read(guest, 1, 0x60, 2), 0x0011);
+	/* BARs: addresses were given, sizes can be found out. */
+	assert_int_equal(config_read(guest, 1, 0x10, 4), BAR0_GPA);
+	assert_int_equal(config_read(guest, 1, 0x18, 4), BAR2_GPA);
+	assert_int_equal(config_read(guest, 1, 0x20, 4), BAR4_GPA | 0xc);
+	config_write(guest, 1, 0x20, 4, 0xffffffff);
+	config_write(guest, 1, 0x24, 4, 0xffffffff);
+	assert_int_equal(config_read(guest, 1, 0x20, 4), 0xffff000c);
+	assert_int_equal(config_read(guest, 1, 0x24, 4), 0xffffffff);
+	assert_int_equal(config_read(guest, 1, 0x14, 4), 0); /* there is none */
+	/* The device's own bytes go to the device, ours do not. */
+	config_write(guest, 1, 0x52, 1, 0xab);
+	assert_int_equal(fake->config[0x52], 0xab);
+	config_write(guest, 1, 0x3c, 1, 0x0b);
+	assert_int_equal(config_read(guest, 1, 0x3c, 1), 0x0b);
+	assert_int_equal(fake->config[0x3c], 0);
+	/* COMMAND is both. */
+	config_write(guest, 1, 4, 2, 0xffff);
+	assert_int_equal(config_read(guest, 1, 4, 2), 0x0546);
+	assert_int_equal(fake->config[4] | fake->config[5] << 8, 0x0546);
+	assert_int_equal(pci_failed_accesses(&guest->pci), 0);
+	guest_end(guest);
+	assert_true(fake->closed);
+	fake_free(fake);
+}
+
+/* ---- BARs ----------------------------------------------------------------------------------- */
+
+static void the_guest_uses_its_bars(void **state)
+{
+	struct fake_device *fake = fake_new();
+	struct hf_session_device device = fake_session_device(fake, "fake0");
+	struct kvm_guest *guest;
+	const volatile uint32_t *result;
+	uint32_t word;
+
+	(void)state;
+	require_kvm();
+	guest = guest_with(&use_bars, (struct guest_config){ 0 }, &device, 1);
+	guest_run(guest);
+	assert_int_equal(wait_event(guest), GUEST_EVENT_SHUTDOWN);
+	result = guest_at(guest, SCRATCH_GPA);
+	assert_int_equal(result[0], 0x11223344);
+	assert_int_equal(result[1], 0x55667788);
+	assert_int_equal(result[2], 0x9900);
+	assert_int_equal(result[3], 0xffffffff);
+	assert_int_equal(pread(fake->bar4_fd, &word, 4, 0xff0), 4); /* without a trap */
+	assert_int_equal(word, 0x11223344);
+	memcpy(&word, fake->bar0 + 0x10, 4);
+	assert_int_equal(word, 0x55667788);
+	assert_int_equal(guest->guest.exit_status, 1);
+	guest_end(guest);
+	fake_free(fake);
+}
+
+static void bars_move_and_peers_reach_them(void **state)
+{
+	struct fake_device *first = fake_new(), *second = fake_new();
+	const struct hf_session_device devices[] = { fake_session_device(first, "fake0"),
+						     fake_session_device(second, "fake1") };
+	struct kvm_guest *guest;
+
+	(void)state;
+	require_kvm();
+	guest = guest_with(&idle, (struct guest_config){ 0 }, devices, 2);
+	assert_int_equal(second->map_count, 1); /* memory, and no BAR is decoded yet */
+	assert_int_equal(fake_map_at(second, 0)->size, 8u << 20);
+	assert_int_equal(fake_map_at(second, 0)->flags, HF_DMA_READ | HF_DMA_WRITE);
+	config_write(guest, 1, 4, 2, 6);
+	assert_int_equal(second->map_count, 2);
+	assert_int_equal(first->map_count, 1); /* not into itself */
+	assert_int_equal(fake_map_at(second, BAR4_GPA)->size, FAKE_BAR4_SIZE);
+	assert_int_equal(fake_map_at(second, BAR4_GPA)->flags,
+			 HF_DMA_READ | HF_DMA_WRITE | HF_DMA_P2P);
+	/* Moved while it is decoded. */
+	config_write(guest, 1, 0x20, 4, 0xd0000000);
+	assert_null(fake_map_at(second, BAR4_GPA));
+	assert_non_null(fake_map_at(second, 0xd0000000));
+	config_write(guest, 1, 0x10, 4, 0xd1000000);
+	mmio_write(guest, 0xd1000010, 0x1234);
+	assert_int_equal(first->bar0[0x10], 0x34);
+	/* Above 4 GiB, in two halves. */
+	config_write(guest, 1, 0x24, 4, 0x10);
+	assert_non_null(fake_map_at(second, 0x10d0000000));
+	/* Into memory, onto the interrupt controllers, onto another BAR: not decoded. */
+	config_write(guest, 1, 0x24, 4, 0);
+	config_write(guest, 1, 0x20, 4, 0x00100000);
+	assert_int_equal(second->map_count, 1);
+	config_write(guest, 1, 0x20, 4, 0xfec00000);
+	assert_int_equal(second->map_count, 1);
+	config_write(guest, 2, 4, 2, 6);
+	config_write(guest, 1, 0x20, 4, config_read(guest, 2, 0x20, 4));
+	assert_int_equal(second->map_count, 1);
+	/* Off. */
+	config_write(guest, 1, 0x20, 4, 0xd0000000);
+	assert_int_equal(second->map_count, 2);
+	config_write(guest, 1, 4, 2, 4);
+	assert_int_equal(second->map_count, 1);
+	assert_int_equal(pci_failed_accesses(&guest->pci), 0);
+	guest_end(guest);
+	assert_int_equal(first->map_count, 0);
+	assert_int_equal(second->map_count, 0);
+	fake_free(first);
+	fake_free(second);
+}
+
+static void a_device_that_fails_reads_as_ones(void **state)
+{
+	struct fake_device *fake = fake_new();
+	struct hf_session_device device = fake_session_device(fake, "fake0");
+	struct kvm_guest *guest;
+
+	(void)state;
+	require_kvm();
+	guest = guest_with(&idle, (struct guest_config){ 0 }, &device, 1);
+	config_write(guest, 1, 4, 2, 6);
+	fake->fail_at = fake->calls + 1;
+	assert_int_equal(mmio_read(guest, BAR0_GPA), 0xffffffff);
+	assert_int_equal(pci_failed_accesses(&guest->pci), 1);
+	assert_non_null(strstr(guest->guest.ops->describe(&guest->guest), "1 failed device"));
+	guest_end(guest);
+	fake_free(fake);
+}
+
+/* ---- interrupts ----------------------------------------------------------------------------- */
+
+static void vectors_reach_the_lapic(void **state)
+{
+	struct fake_device *fake = fake_new();
+	struct kvm_guest *guest;
+
+	(void)state;
+	require_kvm();
+	guest = guest_with_msix(fake);
+	assert_int_equal(fake->irq_count, FAKE_VECTORS);
+	set_vector(guest, 1, 0x41, false);
+	set_vector(guest, 2, 0x42, true);
+	signal_vector(fake, 1);
+	assert_true(wait_requested(guest, 0x41));
+	/* Masked: it stays pending, and comes when it is unmasked. */
+	signal_vector(fake, 2);
+	assert_int_equal(mmio_read(guest, BAR2_GPA + 0x800), 1u << 2);
+	assert_false(requested(guest, 0x42));
+	mmio_write(guest, BAR2_GPA + 2 * 16 + 12, 0);
+	assert_true(wait_requested(guest, 0x42));
+	assert_int_equal(mmio_read(guest, BAR2_GPA + 0x800), 0);
+	/* The whole function masked. */
+	set_vector(guest, 3, 0x43, false);
+	config_write(guest, 1, 0x62, 2, 0xc000);
+	signal_vector(fake, 3);
+	assert_int_equal(mmio_read(guest, BAR2_GPA + 0x800), 1u << 3);
+	config_write(guest, 1, 0x62, 2, 0x8000);
+	assert_true(wait_requested(guest, 0x43));
+	/* Another message while it is live. */
+	set_vector(guest, 1, 0x51, false);
+	signal_vector(fake, 1);
+	assert_true(wait_requested(guest, 0x51));
+	assert_int_equal(mmio_read(guest, BAR2_GPA + 16 + 8), 0x51);
+	config_write(guest, 1, 0x62, 2, 0);
+	assert_int_equal(fake->irq_count, 0);
+	guest_end(guest);
+	fake_free(fake);
+}
+
+static void interrupts_travel(void **state)
+{
+	struct fake_device *fake = fake_new(), *fake_here = fake_new();
+	struct hf_session_device device = fake_session_device(fake_here, "fake0");
+	struct kvm_guest *source, *target;
+
+	(void)state;
+	require_kvm();
+	source = guest_with_msix(fake);
+	target = guest_with(NULL, (struct guest_config){ 0 }, &device, 1);
+	check_shape(source, target);
+	copy_memory(source, target);
+	set_vector(source, 0, 0x40, false);
+	set_vector(source, 1, 0x41, false);
+	set_vector(source, 2, 0x42, true);
+	signal_vector(fake, 1); /* is in the LAPIC, or on the way */
+	signal_vector(fake, 2); /* is in the eventfd */
+	move_state(source, target);
+	move_device(source, target, 0);
+	assert_true(wait_requested(target, 0x41));
+	assert_int_equal(mmio_read(target, BAR2_GPA + 0x800), 1u << 2);
+	assert_false(requested(target, 0x42));
+	/* The target's device signals into the target. */
+	assert_int_equal(fake_here->irq_count, FAKE_VECTORS);
+	signal_vector(fake_here, 0);
+	assert_true(wait_requested(target, 0x40));
+	assert_false(requested(source, 0x40));
+	mmio_write(target, BAR2_GPA + 2 * 16 + 12, 0);
+	assert_true(wait_requested(target, 0x42));
+	guest_end(source);
+	guest_end(target);
+	fake_free(fake);
+	fake_free(fake_here);
+}
+
+/* An interrupt that came too late for the LAPIC's state is delivered when the vCPUs run. */
+static void a_late_interrupt_is_not_lost(void **state)
+{
+	struct fake_device *fake = fake_new(), *fake_here = fake_new();
+	struct hf_session_device device = fake_session_device(fake_here, "fake0");
+	struct kvm_guest *source, *target;
+
+	(void)state;
+	require_kvm();
+	source = guest_with_msix(fake);
+	target = guest_with(NULL, (struct guest_config){ 0 }, &device, 1);
+	check_shape(source, target);
+	copy_memory(source, target);
+	set_vector(source, 1, 0x41, false);
+	move_state(source, target);
+	source->pci.devices[0]->msix.vectors[1].pending = true; /* as a drained count leaves it */
+	move_device(source, target, 0);
+	assert_false(requested(target, 0x41));
+	guest_run(target);
+	guest_stop(target); /* a LAPIC can be asked only then */
+	assert_true(wait_requested(target, 0x41)); /* the guest has interrupts off: it stays */
+	guest_run(source); /* and it is not lost here either */
+	guest_stop(source);
+	assert_true(wait_requested(source, 0x41));
+	guest_end(source);
+	guest_end(target);
+	fake_free(fake);
+	fake_free(fake_here);
+}
+
+/* ---- moving --------------------------------------------------------------------------------- */
+
+static void configuration_travels(void **state)
+{
+	struct fake_device *there[2] = { fake_new(), fake_new() };
+	struct fake_device *here[2] = { fake_new(), fake_new() };
+	struct hf_session_device devices[2];
+	struct kvm_guest *source, *target;
+
+	(void)state;
+	require_kvm();
+	devices[0] = fake_session_device(there[0], "fake0");
+	devices[1] = fake_session_device(there[1], "fake1");
+	source = guest_with(&idle, (struct guest_config){ 0 }, devices, 2);
+	devices[0] = fake_session_device(here[0], "fake0");
+	devices[1] = fake_session_device(here[1], "fake1");
+	target = guest_with(NULL, (struct guest_config){ 0 }, devices, 2);
+	config_write(source, 1, 0x20, 4, 0xd0000000);
+	config_write(source, 1, 0x10, 4, 0xd1000000);
+	config_write(source, 1, 4, 2, 6);
+	config_write(source, 1, 0x0c, 1, 0x10);
+	config_write(source, 1, 0x3c, 1, 0x0b);
+	check_shape(source, target);
+	move_state(source, target);
+	move_device(source, target, 0);
+	move_device(source, target, 1);
+	for (uint32_t offset = 0; offset < 0x100; offset += 4)
+		assert_int_equal(config_read(source, 1, offset, 4),
+				 config_read(target, 1, offset, 4));
+	assert_int_equal(here[0]->config[4], 6);
+	assert_int_equal(here[0]->config[0x0c], 0x10);
+	assert_non_null(fake_map_at(here[1], 0xd0000000));
+	mmio_write(target, 0xd1000010, 0x77);
+	assert_int_equal(here[0]->bar0[0x10], 0x77);
+	guest_end(source);
+	guest_end(target);
+	for (uint32_t i = 0; i < 2; i++) {
+		fake_free(there[i]);
+		fake_free(here[i]);
+	}
+}
+
+static void another_device_is_refused(void **state)
+{
+	struct fake_device *fake = fake_new(), *other = fake_new();
+	struct hf_session_device device = fake_session_device(fake, "fake0");
+	struct hf_session_device device_here = fake_session_device(other, "fake0");
+	uint8_t shape[8192], buf[4096];
+	struct kvm_guest *source, *target;
+	struct hf_error err = { 0 };
+	uint32_t length;
+
+	(void)state;
+	require_kvm();
+	other->config[2] = 0x47;
+	source = guest_with(&idle, (struct guest_config){ 0 }, &device, 1);
+	target = guest_with(NULL, (struct guest_config){ 0 }, &device_here, 1);
+	assert_int_equal(kvm_machine_ops.describe(source, shape, sizeof(shape), &length, &err), 0);
+	assert_int_equal(kvm_machine_ops.check(target, shape, length, &err), HF_E_MISMATCH);
+	assert_non_null(strstr(err.text, "1234:4846"));
+	assert_int_equal(kvm_machine_ops.device_save(source, 0, buf, sizeof(buf), &length, &err),
+			 0);
+	assert_int_equal(kvm_machine_ops.device_load(target, 0, buf, length, &err),
+			 HF_E_DEVICE_CONFIG);
+	assert_int_equal(kvm_machine_ops.device_load(target, 1, buf, length, &err), HF_E_INVALID);
+	other->config[2] = 0x46;
+	guest_end(target);
+	other->closed = false;
+	target = guest_with(NULL, (struct guest_config){ 0 }, &device_here, 1);
+	for (uint32_t cut = 0; cut < length; cut++)
+		assert_int_equal(kvm_machine_ops.device_load(target, 0, buf, cut, NULL),
+				 HF_E_DEVICE_CONFIG);
+	assert_int_equal(kvm_machine_ops.device_load(target, 0, buf, length, NULL), 0);
+	guest_end(source);
+	guest_end(target);
+	fake_free(fake);
+	fake_free(other);
+}
+
+/* ---- sweeps --------------------------------------------------------------------------------- */
+
+static uint32_t open_fds(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	uint32_t count = 0;
+
+	assert_non_null(dir);
+	while (readdir(dir) != NULL)
+		count++;
+	(void)closedir(dir);
+	return count;
+}
+
+/* Whichever call of the device fails while the guest is made: an error, and nothing is left. */
+static void no_failure_leaves_anything_behind(void **state)
+{
+	const struct guest_config config = { .incoming = true,
+					     .serial = "none",
+					     .memory_bytes = 8u << 20 };
+	uint32_t n = 0;
+	int r;
+
+	(void)state;
+	require_kvm();
+	do {
+		struct fake_device *fake = fake_new();
+		struct hf_session_device device = fake_session_device(fake, "fake0");
+		uint32_t before = open_fds();
+		struct hf_error err = { 0 };
+		struct guest *guest;
+
+		fake->fail_at = ++n;
+		r = kvm_guest_assemble(&config, &device, 1, &guest, &err);
+		if (r == 0) {
+			assert_true(fake->calls < n); /* only if none has failed */
+			guest->ops->free(guest);
+		} else {
+			assert_int_equal(r, err.code);
+			assert_non_null(strstr(err.text, "device fake0"));
+			assert_int_equal(fake->map_count, 0);
+			assert_false(fake->closed); /* still the caller's */
+		}
+		assert_int_equal(open_fds(), before);
+		fake_free(fake);
+	} while (r != 0);
+	print_message("# %u calls\n", n - 1);
+	assert_true(n > 10);
+}
+
+/* Whichever call fails while a device is loaded: an error, and loading again works. */
+static void a_failed_load_can_be_repeated(void **state)
+{
+	struct fake_device *fake = fake_new(), *other = fake_new();
+	struct hf_session_device device = fake_session_device(other, "fake0");
+	uint8_t buf[4096];
+	struct kvm_guest *source, *target;
+	uint32_t length, calls;
+
+	(void)state;
+	require_kvm();
+	source = guest_with_msix(fake);
+	set_vector(source, 0, 0x40, false);
+	config_write(source, 1, 0x0c, 1, 0x10);
+	target = guest_with(NULL, (struct guest_config){ 0 }, &device, 1);
+	check_shape(source, target);
+	assert_int_equal(kvm_machine_ops.device_save(source, 0, buf, sizeof(buf), &length, NULL),
+			 0);
+	calls = other->calls;
+	assert_int_equal(kvm_machine_ops.device_load(target, 0, buf, length, NULL), 0);
+	calls = other->calls - calls;
+	assert_true(calls > 3);
+	guest_end(target);
+	for (uint32_t n = 1; n <= calls; n++) {
+		fake_free(other);
+		other = fake_new();
+		device = fake_session_device(other, "fake0");
+		target = guest_with(NULL, (struct guest_config){ 0 }, &device, 1);
+		other->fail_at = other->calls + n;
+		assert_int_equal(kvm_machine_ops.device_load(target, 0, buf, length, NULL),
+				 HF_E_DEVICE_CONFIG);
+		assert_int_equal(kvm_machine_ops.device_load(target, 0, buf, length, NULL), 0);
+		guest_end(target);
+	}
+	guest_end(source);
+	fake_free(fake);
+	fake_free(other);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_bus_shows_what_is_there),
+		cmocka_unit_test(the_guest_uses_its_bars),
+		cmocka_unit_test(bars_move_and_peers_reach_them),
+		cmocka_unit_test(a_device_that_fails_reads_as_ones),
+		cmocka_unit_test(vectors_reach_the_lapic),
+		cmocka_unit_test(interrupts_travel),
+		cmocka_unit_test(a_late_interrupt_is_not_lost),
+		cmocka_unit_test(configuration_travels),
+		cmocka_unit_test(another_device_is_refused),
+		cmocka_unit_test(no_failure_leaves_anything_behind),
+		cmocka_unit_test(a_failed_load_can_be_repeated),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the tests of the KVM guest share: tiny guest programs and guests made of them, a device that
+ * does nothing but remember, waiting for what a guest does, and moving one guest's state into
+ * another.
+ */
+#ifndef TESTS_VMM_TESTING_H
+#define TESTS_VMM_TESTING_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "vmm/kvm-guest.h"
+
+/* ---- programs ------------------------------------------------------------------------------- */
+
+/* 32-bit code without relocations, entered as PVH says, at 1 MiB. */
+struct program {
+	const uint8_t *start, *end;
+};
+
+#define PROGRAM(name, text)                                                                        \
+	extern const uint8_t name##_start[], name##_end[];                                         \
+	__asm__(".pushsection .rodata\n" #name "_start:\n.code32\n" text "\n.code64\n" #name       \
+		"_end:\n.popsection\n");                                                           \
+	static const struct program name = { name##_start, name##_end }
+
+/* Ends the guest with status %al. */
+#define PROGRAM_EXIT "mov $0x501, %edx; out %al, %dx; 9: hlt; jmp 9b;"
+
+/* Where programs keep what tests look at. */
+#define SCRATCH_GPA 0x200000u
+
+/* ---- guests --------------------------------------------------------------------------------- */
+
+/* Skip the test, with the reason, where no KVM guest can run. */
+void require_kvm(void);
+
+/* A guest that runs program, paused; config's kernel is set. NULL program: an incoming guest. */
+struct kvm_guest *guest_with(const struct program *program, struct guest_config config,
+			     const struct hf_session_device *devices, uint32_t device_count);
+void guest_end(struct kvm_guest *guest);
+
+void guest_run(struct kvm_guest *guest);
+void guest_stop(struct kvm_guest *guest);
+
+volatile void *guest_at(struct kvm_guest *guest, uint64_t gpa);
+
+/* Wait until the guest has ended (10 s at most); GUEST_EVENT_*. */
+uint32_t wait_event(struct kvm_guest *guest);
+/* Wait until the word differs from value (10 s at most); returns it. */
+uint32_t wait_word_change(volatile const uint32_t *word, uint32_t value);
+
+/* ---- moving --------------------------------------------------------------------------------- */
+
+/* describe() and check(), and all sections: what a session does, without one. */
+void check_shape(struct kvm_guest *source, struct kvm_guest *target);
+void copy_memory(struct kvm_guest *source, struct kvm_guest *target);
+void move_state(struct kvm_guest *source, struct kvm_guest *target);
+void move_device(struct kvm_guest *source, struct kvm_guest *target, uint32_t device);
+
+/* ---- a device ------------------------------------------------------------------------------- */
+
+#define FAKE_BAR0_SIZE 0x1000u
+#define FAKE_BAR2_SIZE 0x1000u /* MSI-X */
+#define FAKE_BAR4_SIZE 0x10000u /* mapped */
+#define FAKE_VECTORS 4u
+#define FAKE_MAPS_MAX 16u
+
+struct fake_map {
+	uint64_t iova, size;
+	uint32_t flags;
+};
+
+/* Three BARs, MSI and MSI-X capabilities (MSI is to be hidden), registers that remember. */
+struct fake_device {
+	uint8_t config[256];
+	uint8_t bar0[FAKE_BAR0_SIZE];
+	int bar4_fd; /* a memfd */
+	uint32_t irq_count;
+	int irqs[FAKE_VECTORS];
+	uint32_t map_count;
+	struct fake_map maps[FAKE_MAPS_MAX];
+	uint32_t calls, fail_at; /* the fail_at-th call (from 1) fails; 0: none */
+	bool closed;
+};
+
+struct fake_device *fake_new(void);
+void fake_free(struct fake_device *fake);
+struct hf_session_device fake_session_device(struct fake_device *fake, const char *name);
+/* The map that begins at iova, or NULL. */
+const struct fake_map *fake_map_at(const struct fake_device *fake, uint64_t iova);
+
+#endif
