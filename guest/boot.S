@@ -26,7 +26,7 @@ boot_pdpt:
 	.quad boot_pd + 0x2000 + PTE_TABLE
 	.quad boot_pd + 0x3000 + PTE_TABLE
 	.fill 508, 8, 0
-	/* The first 3 GiB are memory, or nothing; the fourth is registers. checker.c knows better. */
+	/* The first 3 GiB are memory or nothing, the fourth is registers. checker.c knows. */
 boot_pd:
 	.set page, 0
 	.rept 1536
@@ -134,7 +134,7 @@ long_mode:
 	xorl %ebp, %ebp
 	iretq
 
-/* ---- the others: copied to BOOT_TRAMPOLINE, below 1 MiB, where a SIPI starts in real mode ------- */
+/* ---- the others: copied to BOOT_TRAMPOLINE, below 1 MiB, where a SIPI starts in real mode --- */
 
 	.code16
 	.globl boot_trampoline, boot_trampoline_end
@@ -211,7 +211,8 @@ boot_on_exceptions:
 	.set vector, 0
 	.rept 32
 	.balign 16
-	.if !(vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 || vector == 29 || vector == 30)
+	.if !(vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 || \
+	      vector == 29 || vector == 30)
 	pushq $0
 	.endif
 	pushq $vector

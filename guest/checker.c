@@ -11,8 +11,7 @@
 #define E820_RAM 1u
 #define GIB (1ull << 30)
 #define LARGE_PAGE (2ull << 20)
-#define TIMER_PERIOD 625000u /* of a 1 GHz clock by 16: 100 Hz; which rate it is does not matter   \
-			      */
+#define TIMER_PERIOD 625000u /* of a 1 GHz clock by 16: 100 Hz; the rate does not matter */
 #define OTHERS_WAIT_MS 100u /* after the last one came */
 
 /* xen/include/public/arch-x86/hvm/start_info.h */

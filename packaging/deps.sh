@@ -6,7 +6,8 @@
 set -eu
 
 # Without these nothing is built. Without the second list tests skip, and say so.
-needed="gcc libc6-dev meson ninja-build pkg-config libcmocka-dev libjansson-dev libxxhash-dev python3"
+needed="gcc libc6-dev meson ninja-build pkg-config python3 libcmocka-dev libjansson-dev"
+needed="$needed libxxhash-dev"
 wanted="g++ clang-format spin scdoc shellcheck python3-xxhash git"
 for_all="clang clang-tidy cppcheck"
 

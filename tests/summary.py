@@ -58,7 +58,8 @@ class Count:
             if test.group(1):
                 self.failed.append(f"{name}: {what}")
             elif skip:
-                self.skipped.append(f"{name}: {(what[:skip.start()] + skip.group(1)).strip()}: {said}")
+                what = (what[:skip.start()] + skip.group(1)).strip()
+                self.skipped.append(f"{name}: {what}: {said}")
             else:
                 self.passed += 1
         return any_test

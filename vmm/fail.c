@@ -42,8 +42,9 @@ int fail_prefix(struct hf_error *err, int code, const char *format, ...)
 	va_start(args, format);
 	(void)vsnprintf(err->text, sizeof(err->text) - 2, format, args); /* cut short is fine */
 	va_end(args);
-	strcat(err->text, ": ");
 	used = strlen(err->text);
+	memcpy(err->text + used, ": ", 2);
+	used += 2;
 	rest = sizeof(err->text) - 1 - used;
 	memcpy(err->text + used, inner, strnlen(inner, rest));
 	return code;

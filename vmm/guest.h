@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A guest as the rest of the VMM sees it: control socket and migration (vmm/control.c, vmm/migrate.c)
- * and the command line (tools/run.c) know only this, never KVM. Two kinds: a KVM guest
- * (vmm/kvm-guest.c) and the thread guest (vmm/thread-guest.c), whose vCPUs are host threads.
+ * A guest as the rest of the VMM sees it: control socket and migration (vmm/control.c,
+ * vmm/migrate.c) and the command line (tools/run.c) know only this, never KVM. Two kinds: a KVM
+ * guest (vmm/kvm-guest.c) and the thread guest (vmm/thread-guest.c), whose vCPUs are host threads.
  *
  * One thread, the main loop's, calls everything here, except for the members of guest->machine and
  * the dirty source, which a session's worker calls.
@@ -18,24 +18,27 @@
 struct guest;
 
 struct guest_config {
-	const char *name;	 /* in the ledger, in messages; default "guest" */
-	uint64_t memory_bytes;	 /* page-aligned; default 256 MiB */
-	uint32_t vcpu_count;	 /* 1..HF_VCPUS_MAX; default 1 */
-	const char *kernel;	 /* ELF with a PVH note (KVM kind), or NULL with incoming */
-	const char *initrd;	 /* or NULL */
+	const char *name; /* in the ledger, in messages; default "guest" */
+	uint64_t memory_bytes; /* page-aligned; default 256 MiB */
+	uint32_t vcpu_count; /* 1..HF_VCPUS_MAX; default 1 */
+	const char *kernel; /* ELF with a PVH note (KVM kind), or NULL with incoming */
+	const char *initrd; /* or NULL */
 	const char *command_line; /* or NULL; the checker's knobs too (docs/checker.md) */
-	const char *serial;	 /* "stdio", "file:PATH" (appended), "none"; default stdio */
+	const char *serial; /* "stdio", "file:PATH" (appended), "none"; default stdio */
 	const char *const *devices; /* URIs for hf_device_open() */
 	uint32_t device_count;
-	bool incoming;		 /* memory and state will come from a peer: load nothing, stay paused */
-	bool no_dirty_ring;	 /* use KVM's dirty log though the ring is there */
+	bool incoming; /* memory and state will come from a peer: load nothing, stay paused */
+	bool no_dirty_ring; /* use KVM's dirty log though the ring is there */
 	struct hf_filters *filters; /* or NULL; applied to the devices */
 };
 
 /* What happened inside, told by guest_events(). */
-#define GUEST_EVENT_SHUTDOWN 1u /* the guest powered off (ACPI-less: write to port 0x604 or the
-				 * debug-exit port 0x501); guest_exit_status() has its value */
-#define GUEST_EVENT_CRASH 2u	/* triple fault, KVM internal error; guest_crash_text() */
+/*
+ * The guest powered off (ACPI-less: write to port 0x604 or the debug-exit port 0x501);
+ * guest_exit_status() has its value.
+ */
+#define GUEST_EVENT_SHUTDOWN 1u
+#define GUEST_EVENT_CRASH 2u /* triple fault, KVM internal error; guest_crash_text() */
 
 struct guest_ops {
 	const char *kind; /* "kvm", "thread" */
@@ -43,7 +46,7 @@ struct guest_ops {
 	void (*free)(struct guest *guest);
 	/* Start to track dirty pages (source): the caller closes it by hf_memory_close(). */
 	int (*memory_open)(struct guest *guest, struct hf_memory *ret_memory, struct hf_error *err);
-	/* Flags GUEST_EVENT_* since the last call; event_fd becomes readable when there are some. */
+	/* Flags GUEST_EVENT_* since the last call; event_fd becomes readable when there are any. */
 	uint32_t (*events)(struct guest *guest);
 	/* One line about what runs: "KVM, 2 vCPUs, dirty ring". */
 	const char *(*describe)(struct guest *guest);
@@ -62,7 +65,10 @@ struct guest {
 	char crash_text[HF_ERROR_TEXT_MAX]; /* valid after GUEST_EVENT_CRASH */
 };
 
-/* Errors: HF_E_INVALID names the option, HF_E_UNSUPPORTED says what this host lacks (no /dev/kvm). */
+/*
+ * A guest, complete and paused: machine.run() starts it, or a session does when it has loaded one.
+ * Errors: HF_E_INVALID names the option, HF_E_UNSUPPORTED says what this host lacks (no /dev/kvm).
+ */
 int kvm_guest_new(const struct guest_config *config, struct guest **ret_guest,
 		  struct hf_error *err);
 int thread_guest_new(const struct guest_config *config, struct guest **ret_guest,

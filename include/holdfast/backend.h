@@ -258,6 +258,7 @@ int hf_memory_kvm_log(const struct hf_kvm_vm *vm, struct hf_memory *ret_memory,
 int hf_memory_userfault(const struct hf_memory_region *regions, uint32_t count,
 			struct hf_memory *ret_memory, struct hf_error *err);
 
+/* Close it, and *memory is empty afterwards. An empty one is fine. */
 void hf_memory_close(struct hf_memory *memory);
 
 /* ---- the machine --------------------------------------------------------------------------- */
@@ -435,8 +436,12 @@ struct hf_channel {
  */
 struct hf_filters;
 
+/* An empty set. Errors: HF_E_NO_MEMORY. */
 int hf_filters_new(struct hf_filters **ret_filters, struct hf_error *err);
+/* One more filter. Errors: HF_E_INVALID names the part of spec that is wrong. */
 int hf_filters_add(struct hf_filters *filters, const char *spec, struct hf_error *err);
+
+/* Wrap an object. index counts the guest's devices from 0. */
 int hf_filters_device(struct hf_filters *filters, uint32_t index, struct hf_device *device,
 		      struct hf_error *err);
 /* kind is "control" or "bulk"; index counts all connections of a session, the control one is 0. */

@@ -208,6 +208,7 @@ int hf_session_step(struct hf_session *session);
 /* Step until the end. Returns 0 for AWAY and RUNNING, else the code of hf_session_error(). */
 int hf_session_run(struct hf_session *session, struct hf_error *err);
 
+/* How it ended; HF_OUTCOME_NONE until step() said HF_STEP_DONE. The name is static text. */
 enum hf_outcome hf_session_outcome(const struct hf_session *session);
 const char *hf_outcome_name(enum hf_outcome outcome);
 

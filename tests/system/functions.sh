@@ -8,11 +8,11 @@
 #	requires_kvm
 #	start_vm source --kernel "$CHECKER"
 #
-# A test is one POSIX sh script: it exits 0, fails with words (fail), or skips with 77 and the reason
-# (skip, requires*). Files go to $tmp, which is gone afterwards (HF_KEEP=1 keeps it, and so does a
-# failure under HF_KEEP=failed). Whatever cleanup_fn was told runs at the end, last one first, and
-# every VM of start_vm is killed. There is no sleep here and none in tests: waiting is for an event
-# with a deadline (wait.py: inotify, pidfd).
+# A test is one POSIX sh script: it exits 0, fails with words (fail), or skips with 77 and the
+# reason (skip, requires*). Files go to $tmp, which is gone afterwards (HF_KEEP=1 keeps it, and so
+# does a failure under HF_KEEP=failed). Whatever cleanup_fn was told runs at the end, last one
+# first, and every VM of start_vm is killed. There is no sleep here and none in tests: waiting is
+# for an event with a deadline (wait.py: inotify, pidfd).
 #
 # Environment, set by meson: HOLDFAST (the command), CHECKER (the checker guest), HF_TESTS_SYSTEM
 # (this folder).
@@ -66,8 +66,10 @@ at_exit()
 	if [ "$status" -ne 0 ] && [ "$status" -ne 77 ]; then
 		show_logs >&2
 	fi
+	command_=
 	for number in $cleanup_list; do
-		eval "eval \"\$cleanup_$number\"" || echo "cleanup failed: $(eval "echo \"\$cleanup_$number\"")" >&2
+		eval "command_=\$cleanup_$number"
+		eval "$command_" || echo "cleanup failed:$command_" >&2
 	done
 	for name in $vm_names; do
 		vm_reap "$name"
@@ -197,8 +199,8 @@ refuses()
 	fi
 }
 
-# json FILTER [FILE]: a value out of JSON (stdin or FILE), as in jq: json .status, json '.ram.total'.
-# Paths only. A missing member is "null"; strings come without quotes.
+# json PATH [FILE]: a value out of JSON (stdin or FILE), as in jq: json .status, json '.ram.total'.
+# A missing member is "null"; strings come without quotes.
 json()
 {
 	"$PYTHON" "$HF_TESTS_SYSTEM/json-get.py" "$@"
@@ -347,7 +349,8 @@ qmp_wait()
 	*) socket_=$(vm_qmp "$name_") ;;
 	esac
 	"$PYTHON" "$HF_TESTS_SYSTEM/qmp.py" --deadline "$seconds_" --until "$path_" "$regex_" \
-		"$socket_" "$@" || fail "$name_: $path_ of $1 did not become '$regex_' within $seconds_ s"
+		"$socket_" "$@" ||
+		fail "$name_: $path_ of $1 did not become '$regex_' within $seconds_ s"
 }
 
 # vm_status NAME: "running", "paused", ...

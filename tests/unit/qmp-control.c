@@ -80,7 +80,7 @@ static struct qmp_client *connect_client(void)
 		if (qmp_client_open(vmm.path, TIMEOUT_MS, &client, &err) == 0)
 			return client;
 		assert_int_equal(err.code, HF_E_CONNECT);
-		(void)usleep(10000); /* the other thread has not come to listen() yet */
+		(void)usleep(10000); /* allowed: bind() to listen() has no event */
 	}
 	fail_msg("nobody listens at %s", vmm.path);
 	return NULL;

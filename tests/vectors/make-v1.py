@@ -107,7 +107,8 @@ def shape(data):
 
 
 def device_config(device, data):
-    return record(0x05, ('u32', 'device', device), ('u32', '(reserved)', 0), ('octets', 'data', data))
+    return record(0x05, ('u32', 'device', device), ('u32', '(reserved)', 0),
+                  ('octets', 'data', data))
 
 
 def machine_state(name, instance, version, data):
@@ -183,11 +184,13 @@ def round_(number, count):
 
 def device_data(device, sequence, flags, data):
     return record(0x34, ('u32', 'device', device), ('u32', 'sequence', sequence),
-                  ('u32', 'flags', flags), ('u32', 'data_length', len(data)), ('octets', 'data', data))
+                  ('u32', 'flags', flags), ('u32', 'data_length', len(data)),
+                  ('octets', 'data', data))
 
 
 def device_end(device, records, count, value):
-    return record(0x35, ('u32', 'device', device), ('u32', 'records', records), ('u64', 'bytes', count),
+    return record(0x35, ('u32', 'device', device), ('u32', 'records', records),
+                  ('u64', 'bytes', count),
                   ('u64', 'digest', value))
 
 
@@ -226,7 +229,8 @@ def vectors():
     yield 'bye', bye()
     yield 'keepalive', keepalive(258)
     yield 'attach', attach(3)
-    yield 'pages', pages(2, 512, 0x3ffe00, (0, 63, 64, 511), (63, 511), b'\x11' * PAGE + b'\x22' * PAGE)
+    yield 'pages', pages(2, 512, 0x3ffe00, (0, 63, 64, 511), (63, 511),
+                         b'\x11' * PAGE + b'\x22' * PAGE)
     yield 'pages-zero', pages(0, 3, 5, (0, 2), (0, 2), b'')
     yield 'round', round_(65535, 0x100000000)
     yield 'device-data', device_data(1, 41, 2, fill[:61])
