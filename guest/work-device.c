@@ -313,7 +313,7 @@ static void done(struct work *work, uint32_t device)
 	}
 	dev->state = WORK_DEVICE_IDLE;
 	dev->next_run_ticks = run_ticks(work, device);
-	if (dma != WORK_MAX)
+	if (dma != 0 && dma != WORK_MAX)
 		dev->next_run_ticks =
 			dev->submit_run_ticks + 1000 * work->shared->ticks_per_ms / dma;
 	__atomic_store_n(&dev->completed, dev->completed + 1, __ATOMIC_RELAXED);
