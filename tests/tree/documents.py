@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 """
-Documents fit the code: each record, with its number, stands in docs/stream.md; links between Markdown
-files lead somewhere.
+Documents fit the code: each record, with its number, stands in docs/stream.md; links between
+Markdown files lead somewhere.
 """
 import os
 import re

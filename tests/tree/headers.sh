@@ -29,8 +29,11 @@ flags="-fsyntax-only -Wall -Wextra -pedantic -Werror -I$top/include"
 for header in "$top"/include/holdfast/*.h; do
 	name=$(basename "$header")
 	for word in c cc; do
-		printf '#include <holdfast/%s>\n#include <holdfast/%s>\nint main(void) { return 0; }\n' \
-			"$name" "$name" >"$tmp/alone.$word"
+		{
+			echo "#include <holdfast/$name>"
+			echo "#include <holdfast/$name>"
+			echo "int main(void) { return 0; }"
+		} >"$tmp/alone.$word"
 	done
 	# shellcheck disable=SC2086 # flags are words
 	$CC -std=c99 -D_POSIX_C_SOURCE=200809L $flags "$tmp/alone.c" 2>"$tmp/err"

@@ -29,8 +29,8 @@ BANNED_IN_PRODUCT = {
     "dup2": "dup3 with O_CLOEXEC, or posix_spawn's file actions",
 }
 # The library does not print, exit or touch signals (it may keep them off its own threads).
-NOT_IN_LIB = ["printf", "fprintf", "vfprintf", "puts", "putchar", "fputs", "perror", "exit", "_exit",
-              "signal", "sigaction", "setenv", "chdir", "umask", "fork", "srand", "rand", "random"]
+NOT_IN_LIB = ["printf", "fprintf", "vfprintf", "puts", "putchar", "fputs", "perror", "exit",
+              "_exit", "signal", "sigaction", "setenv", "chdir", "umask", "fork", "srand", "rand", "random"]
 CLOEXEC = {"open": "O_CLOEXEC", "openat": "O_CLOEXEC", "socket": "SOCK_CLOEXEC",
            "socketpair": "SOCK_CLOEXEC", "accept4": "SOCK_CLOEXEC", "eventfd": "EFD_CLOEXEC",
            "epoll_create1": "EPOLL_CLOEXEC", "memfd_create": "MFD_CLOEXEC", "pipe2": "O_CLOEXEC",
@@ -47,7 +47,7 @@ def banned_calls(path, text):
     code, lines = tree.code_of(text), text.split("\n")
     for match in re.finditer(call(banned), code):
         name, line = match.group(1), tree.line_of(code, match.start())
-        if not re.search(r"/\* allowed: \w+ \w+", lines[line - 1]):
+        if not re.search(r"/\* allowed: \S+ \S+", lines[line - 1]):
             yield f"{line}: {name}(): use {banned[name]}"
 
 

@@ -48,12 +48,14 @@ END
 $CC -std=c99 -Wall -Werror "$tmp/stranger.c" -o "$tmp/stranger" \
 	$(pkg-config --cflags --libs libholdfast)
 library=$(find "$tmp/root" -name 'libholdfast.so.0')
-LD_LIBRARY_PATH=$(dirname "$library") "$tmp/stranger"
-[ "$(pkg-config --modversion libholdfast)" = "$(LD_LIBRARY_PATH=$(dirname "$library") "$tmp/stranger")" ]
+LD_LIBRARY_PATH=$(dirname "$library")
+export LD_LIBRARY_PATH
+version=$("$tmp/stranger")
+[ "$(pkg-config --modversion libholdfast)" = "$version" ]
 
 # The command runs from there too, and says the same version.
 command=$(find "$tmp/root" -type f -name holdfast -perm -u+x)
 if [ -n "$command" ]; then
-	LD_LIBRARY_PATH=$(dirname "$library") "$command" --version
+	"$command" --version | grep -F "$version"
 fi
 find "$tmp/root" -name '*.h' | grep -q holdfast/session.h
