@@ -25,7 +25,7 @@ test_name=$(basename "$0" .sh)
 HF_TESTS_SYSTEM=${HF_TESTS_SYSTEM:-$(cd "$(dirname "$0")" && pwd)}
 HF_TOP=${HF_TOP:-$(cd "$HF_TESTS_SYSTEM/../.." && pwd)}
 HOLDFAST=${HOLDFAST:-$HF_TOP/build/holdfast}
-CHECKER=${CHECKER:-$HF_TOP/build/guest/checker}
+CHECKER=${CHECKER:-$HF_TOP/build/guest/checker.elf}
 PYTHON=/usr/bin/python3
 [ -x "$PYTHON" ] || PYTHON=python3
 export HF_TESTS_SYSTEM HF_TOP HOLDFAST CHECKER PYTHON
@@ -37,7 +37,7 @@ stop_deadline_s=${HF_STOP_DEADLINE:-20}
 migrate_deadline_s=${HF_MIGRATE_DEADLINE:-120}
 
 # What the checker guest reports (docs/checker.md): extended regular expressions.
-checker_pass='PASS [0-9]+'
+checker_pass='checker: pass=[0-9]+ clean'
 checker_bad='CORRUPT'
 
 # ---- the end of a test -----------------------------------------------------------------------
@@ -94,7 +94,9 @@ show_logs()
 }
 
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/holdfast-$test_name.XXXXXX") || exit 1
-export tmp
+mkdir "$tmp/runtime" "$tmp/ledger"
+chmod 700 "$tmp/runtime"
+export tmp XDG_RUNTIME_DIR="$tmp/runtime" # nothing of the tester's own guests is met
 trap at_exit EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
@@ -262,7 +264,8 @@ vm_log() { echo "$tmp/$1.log"; }
 vm_pid() { eval "echo \"\${vm_pid_$1:-}\""; }
 
 # start_vm NAME ARGS...: `holdfast run` in the background, with its control socket, console and log
-# in $tmp; returns when the control socket answers. NAME is a word of [A-Za-z0-9_].
+# in $tmp, and the ledger file:$tmp/ledger if ARGS name no other; returns when the control socket
+# answers. NAME is a word of [A-Za-z0-9_].
 start_vm()
 {
 	start_vm_nowait "$@"
@@ -278,7 +281,11 @@ start_vm_nowait()
 {
 	name_=$1
 	shift
-	"$HOLDFAST" run --qmp "$tmp/$name_.qmp" --serial "file:$tmp/$name_.serial" "$@" \
+	case " $* " in
+	*" --ledger"*) ;;
+	*) set -- --ledger "file:$tmp/ledger" "$@" ;;
+	esac
+	"$HOLDFAST" run --control "$tmp/$name_.qmp" --serial "file:$tmp/$name_.serial" "$@" \
 		</dev/null >"$tmp/$name_.log" 2>&1 &
 	eval "vm_pid_$name_=$!"
 	case " $vm_names " in
