@@ -13,7 +13,6 @@ C_FILES = $(shell git ls-files '*.c' '*.h' 2>/dev/null)
 	tidy cppcheck analyze man install bench clean
 all: $(BUILD)/build.ninja
 	ninja -C $(BUILD) -j $(JOBS)
-	@if [ -x $(BUILD)/tools/holdfast ]; then ln -sf tools/holdfast $(BUILD)/holdfast; fi
 
 $(BUILD)/build.ninja:
 	meson setup $(BUILD) --prefix $(PREFIX)

@@ -30,7 +30,8 @@ BANNED_IN_PRODUCT = {
 }
 # The library does not print, exit or touch signals (it may keep them off its own threads).
 NOT_IN_LIB = ["printf", "fprintf", "vfprintf", "puts", "putchar", "fputs", "perror", "exit",
-              "_exit", "signal", "sigaction", "setenv", "chdir", "umask", "fork", "srand", "rand", "random"]
+              "_exit", "signal", "sigaction", "setenv", "chdir", "umask", "fork", "srand", "rand",
+              "random"]
 CLOEXEC = {"open": "O_CLOEXEC", "openat": "O_CLOEXEC", "socket": "SOCK_CLOEXEC",
            "socketpair": "SOCK_CLOEXEC", "accept4": "SOCK_CLOEXEC", "eventfd": "EFD_CLOEXEC",
            "epoll_create1": "EPOLL_CLOEXEC", "memfd_create": "MFD_CLOEXEC", "pipe2": "O_CLOEXEC",

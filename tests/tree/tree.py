@@ -14,9 +14,11 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 
 
 def files():
-    """Paths of the files under version control, from the top; in a tarball all but build folders."""
-    listing = subprocess.run(["git", "-C", TOP, "ls-files", "-z"], capture_output=True, check=False) \
-        if os.path.exists(os.path.join(TOP, ".git")) else None
+    """Paths of the files under version control; in a tarball of all but build folders."""
+    listing = None
+    if os.path.exists(os.path.join(TOP, ".git")):
+        listing = subprocess.run(["git", "-C", TOP, "ls-files", "-z"], capture_output=True,
+                                 check=False)
     if listing and listing.returncode == 0 and listing.stdout:
         paths = listing.stdout.decode().split("\0")[:-1]
         return sorted(path for path in paths if os.path.isfile(os.path.join(TOP, path)))
