@@ -7,6 +7,7 @@ DESTDIR ?=
 SECONDS ?= 60
 JOBS := $(shell nproc 2>/dev/null || echo 1)
 
+FUZZERS = body frame order record stream-header
 C_FILES = $(shell git ls-files '*.c' '*.h' 2>/dev/null)
 
 .PHONY: all help deps deps-all demo check check-all check-asan check-tsan fuzz format check-format \
@@ -46,14 +47,19 @@ check: deps
 
 check-all: check deps-all
 	@$(MAKE) --no-print-directory cppcheck tidy analyze
-	@set -e; for file in tests/fuzz/fuzz-*.c; do \
-		$(MAKE) --no-print-directory fuzz T=$$(basename $$file .c | sed 's/^fuzz-//'); done
+	@set -e; for name in $(FUZZERS); do $(MAKE) --no-print-directory fuzz T=$$name; done
 
 check-asan check-tsan: check-%: deps
 	@tests/check.sh $(BUILD) $(JOBS) $*
 
+# What a fuzzer finds, it leaves beside its corpus in $(BUILD)-fuzz.
 fuzz: deps-all
-	@tests/fuzz/run.sh "$(T)" "$(SECONDS)"
+	@[ -n "$(T)" ] || { echo 'make fuzz T=NAME; NAME is one of: $(FUZZERS)' >&2; exit 2; }
+	@[ -f $(BUILD)-fuzz/build.ninja ] || CC=clang meson setup $(BUILD)-fuzz -Dfuzzers=true
+	ninja -C $(BUILD)-fuzz -j $(JOBS) tests/fuzz/fuzz-$(T)
+	@mkdir -p $(BUILD)-fuzz/corpus-$(T)
+	cd $(BUILD)-fuzz && tests/fuzz/fuzz-$(T) -max_total_time=$(SECONDS) -timeout=5 corpus-$(T) \
+		$$(ls -d $(CURDIR)/tests/fuzz/corpus/$(T) $(CURDIR)/tests/vectors/v1 2>/dev/null)
 
 format:
 	clang-format -i $(C_FILES)

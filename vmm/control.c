@@ -103,7 +103,7 @@ static void announce_device(struct control *control, const struct migrate_trace_
 	char state[32];
 	size_t i;
 
-	for (i = 0; name[i] && i < sizeof(state) - 1; i++)
+	for (i = 0; i < sizeof(state) - 1 && name[i]; i++)
 		state[i] = name[i] == '_'		      ? '-'
 			   : name[i] >= 'A' && name[i] <= 'Z' ? (char)(name[i] - 'A' + 'a')
 							      : name[i];

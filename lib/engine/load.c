@@ -192,7 +192,7 @@ int load_push(struct session *session, uint32_t device, const struct device_chun
 
 	/* The slot is free, and only this connection fills this device's queue. */
 	if (chunk->length) {
-		uint8_t padding[REC_ALIGN];
+		uint8_t padding[REC_ALIGN] = { 0 };
 
 		code = channel_recv_all(&bulk->channel, slot->data, chunk->length,
 					session_wait_deadline(session), err);
