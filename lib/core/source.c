@@ -32,6 +32,16 @@
 	ROW(state, FAIL, state, A(NONE)), ROW(state, LOST, state, A(NONE)),                        \
 		ROW(state, ABORT, state, A(NONE)), ROW(state, CANCEL, state, A(TOO_LATE))
 
+/*
+ * On the way back: what the target said before it knew, and what it hears of it, change nothing.
+ * STARTED is not among them. An honest target cannot send it then, and if one does, the guest must
+ * not be run here: a breach, and a failure.
+ */
+#define ROWS_BACK(state)                                                                           \
+	ROW(state, LOADED, state, A(NONE)), ROW(state, RETURNED, state, A(NONE)),                  \
+		ROW(state, LOST, state, A(NONE)), ROW(state, ABORT, state, A(NONE)),               \
+		ROW(state, CANCEL, state, A(NONE))
+
 /* clang-format off */
 static const struct source_row rows[] = {
 	/*  in          on              go to       and do */
@@ -114,22 +124,16 @@ static const struct source_row rows[] = {
 	ROW(UNDOING,    DEVICES_DONE,   REVIVING,   A(DEVICES_RUN)),
 	ROW(UNDOING,    DEVICES_LOST,   LOSING,     A(DEVICES_RUN)),
 	ROW(UNDOING,    FAIL,           LOSING,     A(DEVICES_RUN)),
-	ROW(UNDOING,    LOST,           UNDOING,    A(NONE)),
-	ROW(UNDOING,    ABORT,          UNDOING,    A(NONE)),
-	ROW(UNDOING,    CANCEL,         UNDOING,    A(NONE)),
+	ROWS_BACK(UNDOING),
 
 	ROW(REVIVING,   DEVICES_DONE,   RESUMING,   A(MACHINE_RUN)),
 	ROW(REVIVING,   DEVICES_LOST,   LOST,       A(END)),
 	ROW(REVIVING,   FAIL,           LOST,       A(END)),
-	ROW(REVIVING,   LOST,           REVIVING,   A(NONE)),
-	ROW(REVIVING,   ABORT,          REVIVING,   A(NONE)),
-	ROW(REVIVING,   CANCEL,         REVIVING,   A(NONE)),
+	ROWS_BACK(REVIVING),
 
 	ROW(RESUMING,   MACHINE_DONE,   EXPLAINING, A(LEDGER_EXPLAIN)),
 	ROW(RESUMING,   FAIL,           LOST,       A(END)),
-	ROW(RESUMING,   LOST,           RESUMING,   A(NONE)),
-	ROW(RESUMING,   ABORT,          RESUMING,   A(NONE)),
-	ROW(RESUMING,   CANCEL,         RESUMING,   A(NONE)),
+	ROWS_BACK(RESUMING),
 
 	ROW(EXPLAINING, LEDGER_DONE,    HOME,       A(END)),
 	ROW(EXPLAINING, LEDGER_HOME,    EXPLAINING, A(NONE)), /* no reason there yet */
@@ -139,16 +143,13 @@ static const struct source_row rows[] = {
 	ROW(EXPLAINING, RETRY,          EXPLAINING, A(LEDGER_EXPLAIN)),
 	ROW(EXPLAINING, GIVE_UP,        HOME,       A(END)),
 	ROW(EXPLAINING, FAIL,           HOME,       A(END)),
-	ROW(EXPLAINING, LOST,           EXPLAINING, A(NONE)),
-	ROW(EXPLAINING, ABORT,          EXPLAINING, A(NONE)),
-	ROW(EXPLAINING, CANCEL,         EXPLAINING, A(NONE)),
+	ROW(EXPLAINING, ACCEPTED,       EXPLAINING, A(NONE)), /* HELLO leads straight here */
+	ROWS_BACK(EXPLAINING),
 
 	ROW(LOSING,     DEVICES_DONE,   LOST,       A(END)),
 	ROW(LOSING,     DEVICES_LOST,   LOST,       A(END)),
 	ROW(LOSING,     FAIL,           LOST,       A(END)),
-	ROW(LOSING,     LOST,           LOSING,     A(NONE)),
-	ROW(LOSING,     ABORT,          LOSING,     A(NONE)),
-	ROW(LOSING,     CANCEL,         LOSING,     A(NONE)),
+	ROWS_BACK(LOSING),
 
 	/* Ended: nothing changes any more. */
 	ROW(HOME,       FAIL,           HOME,       A(NONE)),

@@ -31,6 +31,12 @@
 	ROW(state, LOST, state, A(NONE)), ROW(state, ABORT, state, A(NONE)),                       \
 		ROW(state, CANCEL, state, A(TOO_LATE))
 
+/* The guest was never ours, or has gone back: what the source said before that changes nothing. */
+#define ROWS_BACK(state)                                                                           \
+	ROW(state, ENDED, state, A(NONE)), ROW(state, GO, state, A(NONE)),                         \
+		ROW(state, LOST, state, A(NONE)), ROW(state, ABORT, state, A(NONE)),               \
+		ROW(state, CANCEL, state, A(NONE))
+
 /* clang-format off */
 static const struct target_row rows[] = {
 	/*  in          on              go to       and do */
@@ -110,9 +116,7 @@ static const struct target_row rows[] = {
 
 	ROW(DISCARDING, DEVICES_DONE,   EXPLAINING, A(LEDGER_EXPLAIN)),
 	ROW(DISCARDING, FAIL,           EXPLAINING, A(LEDGER_EXPLAIN)),
-	ROW(DISCARDING, LOST,           DISCARDING, A(NONE)),
-	ROW(DISCARDING, ABORT,          DISCARDING, A(NONE)),
-	ROW(DISCARDING, CANCEL,         DISCARDING, A(NONE)),
+	ROWS_BACK(DISCARDING),
 
 	ROW(EXPLAINING, LEDGER_DONE,    FAILED,     A(END)),
 	ROW(EXPLAINING, LEDGER_HOME,    EXPLAINING, A(NONE)), /* no reason there yet */
@@ -120,9 +124,7 @@ static const struct target_row rows[] = {
 	ROW(EXPLAINING, RETRY,          EXPLAINING, A(LEDGER_EXPLAIN)),
 	ROW(EXPLAINING, GIVE_UP,        FAILED,     A(END)),
 	ROW(EXPLAINING, FAIL,           FAILED,     A(END)),
-	ROW(EXPLAINING, LOST,           EXPLAINING, A(NONE)),
-	ROW(EXPLAINING, ABORT,          EXPLAINING, A(NONE)),
-	ROW(EXPLAINING, CANCEL,         EXPLAINING, A(NONE)),
+	ROWS_BACK(EXPLAINING),
 
 	/* Ended: nothing changes any more. */
 	ROW(RUNNING,    FAIL,           RUNNING,    A(NONE)),
