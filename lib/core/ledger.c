@@ -133,9 +133,12 @@ static enum ledger_verdict next_take_back(const struct hf_ledger_record *now,
 		return LEDGER_REFUSE;
 	if (stands(now, HF_LEDGER_HOME, request))
 		return LEDGER_ALREADY;
-	if (!stands(now, HF_LEDGER_CLAIMED, request) && !stands(now, HF_LEDGER_OFFERED, request))
+	/* The offer may not have arrived yet: this is written so that it fails when it does. */
+	if (!stands(now, HF_LEDGER_CLAIMED, request) && !stands(now, HF_LEDGER_OFFERED, request) &&
+	    !(now->state == HF_LEDGER_HOME && now->epoch + 1 == request->epoch))
 		return LEDGER_REFUSE;
 	record->state = HF_LEDGER_HOME;
+	record->epoch = request->epoch;
 	put(record->offered_to, "");
 	put_reason(record, request);
 	return LEDGER_WRITE;
@@ -249,6 +252,8 @@ enum ledger_verdict ledger_next(const struct ledger_request *request,
 enum ledger_view ledger_view(const struct hf_ledger_record *now, const char *source_side,
 			     uint64_t epoch)
 {
+	if (!now->revision) /* it was there: it was lost, and says nothing about the guest */
+		return LEDGER_VIEW_CLAIMED;
 	if (!same(now->owner, source_side))
 		return LEDGER_VIEW_AWAY;
 	if (now->epoch == epoch && now->state == HF_LEDGER_OFFERED)

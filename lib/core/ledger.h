@@ -20,7 +20,7 @@
 	X(ENTER,     "source", "the guest is ours to give; makes the record if there is none") \
 	X(OFFER,     "source", "HOME -> OFFERED, with the next epoch") \
 	X(REVOKE,    "source", "OFFERED -> HOME, or HOME -> HOME so that a late offer fails") \
-	X(TAKE_BACK, "source", "CLAIMED -> HOME, on an operator's word that the target is dead") \
+	X(TAKE_BACK, "source", "as REVOKE, and CLAIMED -> HOME: an operator says the target is dead") \
 	X(CLAIM,     "target", "OFFERED -> CLAIMED") \
 	X(STARTED,   "target", "CLAIMED -> AWAY; the target is the owner now") \
 	X(RETURN,    "target", "OFFERED or CLAIMED -> HOME, with the reason") \
@@ -57,7 +57,7 @@ enum ledger_verdict ledger_next(const struct ledger_request *request,
 enum ledger_view {
 	LEDGER_VIEW_HOME = 1, /* the source's, and no offer of this epoch can be claimed */
 	LEDGER_VIEW_OFFERED = 2, /* offered in this epoch */
-	LEDGER_VIEW_CLAIMED = 3, /* claimed in this epoch */
+	LEDGER_VIEW_CLAIMED = 3, /* claimed in this epoch; or the record is lost, who knows */
 	LEDGER_VIEW_AWAY = 4, /* started by the target, or owned by somebody else altogether */
 };
 
