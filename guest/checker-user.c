@@ -161,8 +161,9 @@ static void set_up(void)
 	shared.ticks_per_ms = checker.tsc_khz;
 	for (i = 0; i < shared.device_count; i++)
 		devices[i].bar4_gpa = checker.devices[i].bar4;
-	for (i = 0; i < checker.memory_count && i < WORK_RANGES_MAX; i++)
-		shared.ranges[shared.range_count++] = checker.memory[i];
+	/* From the top: what is above 4 GiB takes part with a small mem=, too. */
+	for (i = checker.memory_count; i > 0 && shared.range_count < WORK_RANGES_MAX; i--)
+		shared.ranges[shared.range_count++] = checker.memory[i - 1];
 	if (work_layout(&work)) {
 		checker_print("checker: cannot start: too little memory for mem=\n");
 		checker_power_off(WORK_EXIT_BAD_KNOB);
