@@ -117,7 +117,7 @@ int path_checker(char ret_path[static PATH_MAX], struct hf_error *err)
 	result = put(ret_path, PATH_MAX, err, "%s/guest/checker.elf", self);
 	if (result < 0 || access(ret_path, R_OK) == 0)
 		return result;
-	result = put(ret_path, PATH_MAX, err, "%s/holdfast/checker.elf", HOLDFAST_LIBEXECDIR);
+	result = put(ret_path, PATH_MAX, err, "%s/holdfast/checker.elf", HOLDFAST_DATADIR);
 	if (result < 0 || access(ret_path, R_OK) == 0)
 		return result;
 	return control_error(err, HF_E_INVALID, 0,
