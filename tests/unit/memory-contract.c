@@ -375,6 +375,6 @@ int main(int argc, char **argv)
 		return 99;
 	}
 	kind = argv[1];
-	(void)alarm(50); /* a page that stays protected hangs its writer: end by a signal then */
+	(void)alarm(110); /* a page that stays protected hangs its writer: end by a signal then */
 	return cmocka_run_group_tests_name(kind, tests, NULL, NULL);
 }
