@@ -32,7 +32,8 @@ struct listener;
 
 /*
  * Listen. A unix socket file that nobody listens on any more is replaced; one in use is refused
- * (HF_E_CONNECT). "fd:N" is a listening socket, or a connected one that is accepted once.
+ * (HF_E_SYSTEM, EADDRINUSE). "fd:N" is a listening socket, or a connected one that is accepted
+ * once.
  */
 int listener_open(const char *uri, struct listener **ret, struct hf_error *err);
 int listener_fd(const struct listener *listener); /* readable when accept would not wait */

@@ -90,7 +90,7 @@ static int open_tcp(struct listener *listener, const struct address *address, co
 		fd = try_listen((const struct sockaddr *)&resolved.at[i].addr,
 				resolved.at[i].length);
 	if (fd < 0)
-		return error_set(err, HF_E_CONNECT, -fd, "listen on %s", uri);
+		return error_set(err, HF_E_SYSTEM, -fd, "listen on %s", uri);
 	listener->fd = fd;
 	return format_tcp(listener, err);
 }
@@ -109,13 +109,13 @@ static int lock_directory(const char *path, const char *uri, struct hf_error *er
 	(void)snprintf(copy, sizeof(copy), "%s", path);
 	fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
-		return error_set(err, HF_E_CONNECT, errno, "listen on %s: its directory", uri);
+		return error_set(err, HF_E_SYSTEM, errno, "listen on %s: its directory", uri);
 	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
 		if (errno != EWOULDBLOCK && errno != EINTR)
 			return error_set(err, HF_E_SYSTEM, errno, "listen on %s: lock directory",
 					 uri);
 		if (time_now_ns() >= until)
-			return error_set(err, HF_E_CONNECT, 0,
+			return error_set(err, HF_E_SYSTEM, EBUSY,
 					 "listen on %s: the directory is locked by another process",
 					 uri);
 		(void)nanosleep(&pause, NULL); /* a lock of another process cannot be polled */
@@ -131,19 +131,19 @@ static int remove_stale(const struct address *address, const char *uri, struct h
 
 	if (lstat(address->un.sun_path, &st) < 0)
 		return errno == ENOENT ? 0
-				       : error_set(err, HF_E_CONNECT, errno, "listen on %s", uri);
+				       : error_set(err, HF_E_SYSTEM, errno, "listen on %s", uri);
 	if (!S_ISSOCK(st.st_mode))
-		return error_set(err, HF_E_CONNECT, 0,
+		return error_set(err, HF_E_SYSTEM, EADDRINUSE,
 				 "listen on %s: there is a file of that name, not a socket", uri);
 	probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (probe < 0)
 		return error_set(err, HF_E_SYSTEM, errno, "listen on %s", uri);
 	if (connect(probe, (const struct sockaddr *)&address->un, sizeof(address->un)) == 0 ||
 	    errno != ECONNREFUSED)
-		return error_set(err, HF_E_CONNECT, 0,
+		return error_set(err, HF_E_SYSTEM, EADDRINUSE,
 				 "listen on %s: in use, another process listens there", uri);
 	if (unlink(address->un.sun_path) < 0)
-		return error_set(err, HF_E_CONNECT, errno, "listen on %s: remove a stale socket",
+		return error_set(err, HF_E_SYSTEM, errno, "listen on %s: remove a stale socket",
 				 uri);
 	return 0;
 }
@@ -167,7 +167,7 @@ static int open_unix(struct listener *listener, const struct address *address, c
 		r = try_listen(addr, sizeof(address->un));
 	}
 	if (r < 0)
-		return error_set(err, HF_E_CONNECT, -r, "listen on %s", uri);
+		return error_set(err, HF_E_SYSTEM, -r, "listen on %s", uri);
 	listener->fd = r;
 	if (lstat(address->un.sun_path, &st) == 0) {
 		listener->made_file = 1;

@@ -18,10 +18,11 @@
 
 /*
  * UNIX sockets have no autotuning, and their default of 208 KiB makes a bulk sender and its
- * receiver take turns. TCP tunes itself up to net.ipv4.tcp_wmem and tcp_rmem; a fixed size would
- * switch that off and is capped by net.core.wmem_max, which is smaller on most hosts.
+ * receiver take turns; more than this no longer fits into a cache. TCP tunes itself up to
+ * net.ipv4.tcp_wmem and tcp_rmem; a fixed size would switch that off, and is capped by
+ * net.core.wmem_max, which is smaller on most hosts.
  */
-#define UNIX_BUFFER_BYTES (4 << 20)
+#define UNIX_BUFFER_BYTES (1 << 20)
 
 /* Unacknowledged for this long, or silent to keep-alive probes: the connection is lost. */
 #define TCP_SILENCE_MS 30000
