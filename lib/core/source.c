@@ -212,6 +212,11 @@ const struct source_row *source_row(enum source_state state, enum source_event e
 	return NULL;
 }
 
+const struct source_row *source_row_at(unsigned int index)
+{
+	return index < sizeof(rows) / sizeof(rows[0]) ? &rows[index] : NULL;
+}
+
 /* docs/invariants.md, "What holds at the source", as assertions. */
 static void check(const struct source *source)
 {

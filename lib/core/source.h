@@ -128,6 +128,9 @@ const struct source_row *source_step(struct source *source, enum source_event ev
 /* The row of a pair, NULL if it has none. For tests and documents. */
 const struct source_row *source_row(enum source_state state, enum source_event event);
 
+/* The index-th row, NULL behind the last. For tests and documents. */
+const struct source_row *source_row_at(unsigned int index);
+
 /* HOME, AWAY, LOST, WAITING: nothing more will happen. */
 bool source_ended(enum source_state state);
 

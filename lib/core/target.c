@@ -185,6 +185,11 @@ const struct target_row *target_row(enum target_state state, enum target_event e
 	return NULL;
 }
 
+const struct target_row *target_row_at(unsigned int index)
+{
+	return index < sizeof(rows) / sizeof(rows[0]) ? &rows[index] : NULL;
+}
+
 /* docs/invariants.md, "What holds at the target", as assertions. */
 static void check(const struct target *target)
 {

@@ -117,6 +117,9 @@ const struct target_row *target_step(struct target *target, enum target_event ev
 
 const struct target_row *target_row(enum target_state state, enum target_event event);
 
+/* The index-th row, NULL behind the last. For tests and documents. */
+const struct target_row *target_row_at(unsigned int index);
+
 /* RUNNING, HELD, FAILED: nothing more will happen. */
 bool target_ended(enum target_state state);
 bool target_can_cancel(enum target_state state);
