@@ -233,6 +233,36 @@ static void what_is_written_while_nobody_tracks_is_not_found_later(void **state)
 	}
 }
 
+/* A second migration: what the first source left in KVM's rings must not hide what is written now.
+ */
+static void another_source_takes_over_where_the_first_ended(void **state)
+{
+	struct fixture *fixture = *state;
+	struct hf_error err = { 0 };
+	struct pages found, truth, none = { 0 };
+
+	open_fixture(fixture);
+	for (uint32_t i = 0; i < 12; i++) {
+		start(fixture);
+		sync_and_read(fixture, &found);
+		if (strcmp(kind, "kvm-ring-small") != 0)
+			assert_pages(&found, &none);
+		/* Both writers; sometimes all, so that a small ring is full when it ends. */
+		write_every(fixture, i % 5, i % 4 == 3 ? 1 : 5, &truth);
+		sync_and_read(fixture, &found);
+		assert_pages(&found, &truth);
+		write_every(fixture, i % 5, i % 3 + 1, &truth); /* left behind */
+		if (i % 2)
+			stop(fixture);
+		else
+			fixture->memory.tracking = false; /* closed while it tracks */
+		fixture->world.reopen(&fixture->world);
+		assert_int_equal(memory_init(&fixture->memory, fixture->world.memory,
+					     fixture->world.regions, WORLD_REGIONS, &err),
+				 0);
+	}
+}
+
 static void closing_while_tracking_leaves_the_memory_usable(void **state)
 {
 	struct fixture *fixture = *state;
@@ -245,6 +275,32 @@ static void closing_while_tracking_leaves_the_memory_usable(void **state)
 		return; /* vCPUs with rings need them until they are gone; world_close() is next */
 	hf_memory_close(&fixture->world.memory);
 	write_every(fixture, 0, 1, &truth); /* hangs if a page stayed protected */
+}
+
+static void a_source_opened_anew_misses_nothing(void **state)
+{
+	struct fixture *fixture = *state;
+	struct hf_error err = { 0 };
+	struct pages found, truth;
+
+	open_fixture(fixture);
+	if (!fixture->world.reopen)
+		return; /* it keeps nothing from one source to the next */
+	for (unsigned int i = 0; i < 4; i++) {
+		start(fixture);
+		write_every(fixture, i, 7, &truth); /* both writers: vCPUs' rings go on apart */
+		sync_and_read(fixture, &found);
+		assert_pages(&found, &truth);
+		write_every(fixture, i + 1, 3, &truth);
+		sync_and_read(fixture, &found);
+		assert_pages(&found, &truth);
+		stop(fixture);
+		write_every(fixture, 0, 1, &truth);
+		fixture->world.reopen(&fixture->world);
+		if (memory_init(&fixture->memory, fixture->world.memory, fixture->world.regions,
+				WORLD_REGIONS, &err) < 0)
+			fail_msg("%s", err.text);
+	}
 }
 
 /* ---- a copy follows -------------------------------------------------------------------------- */
@@ -363,6 +419,8 @@ int main(int argc, char **argv)
 		TEST(all_pages_at_once_are_found),
 		TEST(reading_adds_and_does_not_take_away),
 		TEST(what_is_written_while_nobody_tracks_is_not_found_later),
+		TEST(a_source_opened_anew_misses_nothing),
+		TEST(another_source_takes_over_where_the_first_ended),
 		TEST(closing_while_tracking_leaves_the_memory_usable),
 		TEST(a_copy_that_follows_the_rounds_is_equal_in_the_end),
 	};

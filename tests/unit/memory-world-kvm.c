@@ -46,6 +46,8 @@ struct vm {
 	struct kvm_run *run[WORLD_WRITERS];
 	size_t run_bytes;
 	uint8_t *low;
+	uint32_t ring_bytes;
+	struct hf_kvm_slot slots[3];
 };
 
 static void vm_write(struct world *world, unsigned int writer, const struct world_page *pages,
@@ -186,44 +188,53 @@ static int add_slots(struct world *world, struct vm *vm, struct hf_kvm_slot slot
 	return set_slot(vm, &low);
 }
 
-static int open_source(struct world *world, const struct vm *vm, uint32_t ring_bytes,
-		       const struct hf_kvm_slot slots[3])
+static int open_source(struct world *world, const struct hf_kvm_slot *slots, uint32_t count,
+		       struct hf_error *err)
 {
+	const struct vm *vm = world->self;
 	struct hf_kvm_vm view = { .kvm_fd = vm->kvm,
 				  .vm_fd = vm->fd,
 				  .vcpu_fds = vm->vcpus,
 				  .vcpu_count = WORLD_WRITERS,
-				  .slot_count = 3,
+				  .slot_count = count,
 				  .slots = slots,
-				  .ring_bytes = ring_bytes };
-	struct hf_kvm_slot odd = slots[0];
-	struct hf_error err = { 0 };
+				  .ring_bytes = vm->ring_bytes };
 
-	/* What is wrong with a slot is said. */
+	memset(err, 0, sizeof(*err));
+	return vm->ring_bytes ? hf_memory_kvm_ring(&view, &world->memory, err)
+			      : hf_memory_kvm_log(&view, &world->memory, err);
+}
+
+static void vm_reopen(struct world *world)
+{
+	const struct vm *vm = world->self;
+	struct hf_error err;
+
+	hf_memory_close(&world->memory);
+	if (open_source(world, vm->slots, 3, &err) < 0)
+		fail_msg("%s", err.text); /* the kernel said it can: no reason to skip */
+}
+
+/* What is wrong with a slot is said. */
+static void check_refusal(struct world *world)
+{
+	const struct vm *vm = world->self;
+	struct hf_kvm_slot odd = vm->slots[0];
+	struct hf_error err;
+
 	odd.size++;
-	view.slots = &odd;
-	view.slot_count = 1;
-	assert_int_equal(
-		(ring_bytes ? hf_memory_kvm_ring : hf_memory_kvm_log)(&view, &world->memory, &err),
-		HF_E_INVALID);
+	assert_int_equal(open_source(world, &odd, 1, &err), HF_E_INVALID);
 	assert_non_null(strstr(err.text, "whole pages"));
 	assert_null(world->memory.ops);
-
-	memset(&err, 0, sizeof(err));
-	view.slots = slots;
-	view.slot_count = 3;
-	if ((ring_bytes ? hf_memory_kvm_ring : hf_memory_kvm_log)(&view, &world->memory, &err) < 0)
-		fail_msg("%s", err.text); /* the kernel said it can: no reason to skip */
-	return 0;
 }
 
 int world_open_kvm(struct world *world, uint32_t ring_bytes, const char **ret_why)
 {
-	struct hf_kvm_slot slots[3];
 	struct vm *vm = calloc(1, sizeof(*vm));
 	int r = 0;
 
 	assert_non_null(vm);
+	vm->ring_bytes = ring_bytes;
 	*ret_why = "/dev/kvm cannot be opened";
 	vm->kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	vm->fd = vm->kvm < 0 ? -1 : ioctl(vm->kvm, KVM_CREATE_VM, 0);
@@ -235,12 +246,14 @@ int world_open_kvm(struct world *world, uint32_t ring_bytes, const char **ret_wh
 		r = add_vcpu(vm, i, ret_why);
 	if (r == 0) {
 		*ret_why = "memory slots cannot be made here";
-		r = add_slots(world, vm, slots);
+		r = add_slots(world, vm, vm->slots);
 	}
 	if (r < 0)
 		return -1;
 	world->self = vm;
 	world->write = vm_write;
 	world->close = vm_close;
-	return open_source(world, vm, ring_bytes, slots);
+	world->reopen = vm_reopen;
+	vm->ring_bytes = ring_bytes;
+	return open_source(world, vm, ring_bytes, vm->slots);
 }

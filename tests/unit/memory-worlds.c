@@ -30,6 +30,17 @@ static void thread_close(struct world *world)
 	(void)world;
 }
 
+static void thread_reopen(struct world *world)
+{
+	const enum userfault_mode mode =
+		strcmp(world->kind, "userfault-async") == 0 ? USERFAULT_ASYNC : USERFAULT_THREAD;
+	struct hf_error err = { 0 };
+
+	hf_memory_close(&world->memory);
+	if (memory_userfault_open(world->regions, WORLD_REGIONS, mode, &world->memory, &err) < 0)
+		fail_msg("%s", err.text);
+}
+
 static int open_userfault(struct world *world, enum userfault_mode mode, const char **ret_why)
 {
 	static struct hf_error err;
@@ -37,6 +48,7 @@ static int open_userfault(struct world *world, enum userfault_mode mode, const c
 	memset(&err, 0, sizeof(err));
 	world->write = thread_write;
 	world->close = thread_close;
+	world->reopen = thread_reopen;
 	if (memory_userfault_open(world->regions, WORLD_REGIONS, mode, &world->memory, &err) == 0)
 		return 0;
 	if (err.code != HF_E_UNSUPPORTED)

@@ -26,9 +26,12 @@
 #include "base/error.h"
 #include "base/export.h"
 
-/* A signal makes KVM_RESET_DIRTY_RINGS return early; this many in a row without a step are a fault.
+/*
+ * A signal makes KVM_RESET_DIRTY_RINGS return early, and does so once: after this many calls that
+ * did nothing it is not signals. After that many there is no hope.
  */
-#define RESET_TRIES_MAX 1000u
+#define IDLE_SIGNALS 8u
+#define IDLE_MAX 65536u
 
 struct ring {
 	struct kvm_dirty_gfn *entries; /* mapped from the vCPU's fd */
@@ -37,6 +40,7 @@ struct ring {
 	uint32_t next; /* the entry to be taken next */
 	uint32_t reset; /* the first that KVM has not made empty; next when all are */
 	bool overrun; /* KVM has written over entries: there may be gaps */
+	bool placed; /* next and reset are where KVM's own are */
 };
 
 /* lock guards all: the session's worker syncs while vCPU threads harvest. */
@@ -112,12 +116,49 @@ static bool cross_gap(const struct kvm_ring *self, struct ring *ring)
 	return true;
 }
 
+/*
+ * KVM's place in a ring outlives us: somebody may have tracked this VM before. All entries are
+ * empty at dirty_start(), so the first run of dirty ones begins there. False: nothing is dirty yet.
+ */
+static bool place(const struct kvm_ring *self, struct ring *ring)
+{
+	for (uint32_t i = 0; i < self->entry_count && !ring->placed; i++) {
+		if (flags_at(self, ring, i) != KVM_DIRTY_GFN_F_DIRTY ||
+		    flags_at(self, ring, i - 1) == KVM_DIRTY_GFN_F_DIRTY)
+			continue;
+		ring->next = ring->reset = i;
+		ring->placed = true;
+	}
+	/* No first one, and the last is dirty: all are, so KVM has written over entries. */
+	if (!ring->placed && flags_at(self, ring, 0) == KVM_DIRTY_GFN_F_DIRTY)
+		ring->placed = true;
+	return ring->placed;
+}
+
+/* Find the beginning of the dirty entries, if there are any. */
+static void place(const struct kvm_ring *self, struct ring *ring)
+{
+	uint32_t at = 0;
+
+	while (at < self->entry_count && flags_at(self, ring, at) != KVM_DIRTY_GFN_F_DIRTY)
+		at++;
+	if (at == self->entry_count)
+		return;
+	for (uint32_t n = 1; n < self->entry_count; n++, at--)
+		if (flags_at(self, ring, at - 1) != KVM_DIRTY_GFN_F_DIRTY)
+			break;
+	ring->next = ring->reset = at;
+	ring->placed = true;
+}
+
 /* Take what is in one ring; at most one ring full, so that a busy vCPU cannot hold us here. */
 static int take_all(struct kvm_ring *self, struct ring *ring, bool keep)
 {
 	int r;
 
-	while (ring->next - ring->reset < self->entry_count) {
+	if (!ring->placed)
+		place(self, ring);
+	while (ring->placed && ring->next - ring->reset < self->entry_count) {
 		if (flags_at(self, ring, ring->next) == KVM_DIRTY_GFN_F_DIRTY) {
 			r = take(self, ring, ring->next, keep);
 			if (r < 0)
@@ -127,7 +168,8 @@ static int take_all(struct kvm_ring *self, struct ring *ring, bool keep)
 			return 0;
 		}
 	}
-	note_overrun(self, ring); /* KVM never fills a ring to the last entry */
+	if (ring->placed)
+		note_overrun(self, ring); /* KVM never fills a ring to the last entry */
 	return 0;
 }
 
@@ -162,28 +204,55 @@ static uint64_t count_taken(const struct kvm_ring *self)
 	return count;
 }
 
+/*
+ * KVM stands before the entries that we found in a ring which a source before us left overrun: the
+ * empty one in front of them belongs to a gap. One at a time, since we must not go before KVM's
+ * place.
+ */
+static void widen(const struct kvm_ring *self, struct ring *ring)
+{
+	if (ring->proven || ring->reset == ring->next ||
+	    ring->next - ring->reset == self->entry_count ||
+	    flags_at(self, ring, ring->reset) != KVM_DIRTY_GFN_F_RESET ||
+	    flags_at(self, ring, ring->reset - 1) != 0)
+		return;
+	mark_taken(self, ring, --ring->reset);
+	ring->overrun = true;
+}
+
+/* All that was taken is protected again and empty. */
+static void all_reset(struct kvm_ring *self)
+{
+	for (uint32_t i = 0; i < self->ring_count; i++) {
+		self->rings[i].reset = self->rings[i].next;
+		self->rings[i].proven = self->rings[i].placed;
+	}
+}
+
 /* Protect again the pages of all entries that were taken, and make the entries empty. */
 static int reset(struct kvm_ring *self, bool keep)
 {
+	unsigned int idle = 0; /* calls in a row that did nothing */
 	uint64_t taken;
 	int n, r;
 
-	for (unsigned int tries = 0; (taken = count_taken(self)) > 0; tries++) {
-		if (tries == RESET_TRIES_MAX)
-			return -EBUSY;
+	while ((taken = count_taken(self)) > 0) {
 		n = ioctl(self->slots.vm_fd, KVM_RESET_DIRTY_RINGS, 0);
 		if (n < 0 && errno != EINTR && errno != EAGAIN)
 			return -errno;
+		if (n >= 0 && (uint64_t)n >= taken) {
+			all_reset(self);
+			return 0;
+		}
+		idle = n > 0 ? 0 : idle + 1;
+		if (idle == IDLE_MAX)
+			return -EBUSY;
 		for (uint32_t i = 0; i < self->ring_count; i++) {
-			struct ring *ring = &self->rings[i];
-
-			if (n >= 0 && (uint64_t)n >= taken) {
-				ring->reset = ring->next;
-				continue;
-			}
-			r = follow_reset(self, ring, keep);
+			r = follow_reset(self, &self->rings[i], keep);
 			if (r < 0)
 				return r;
+			if (idle > 0 && idle % IDLE_SIGNALS == 0)
+				widen(self, &self->rings[i]);
 		}
 	}
 	return 0;
