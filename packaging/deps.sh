@@ -8,7 +8,7 @@ set -eu
 # Without these nothing is built. Without the second list tests skip, and say so.
 needed="gcc libc6-dev meson ninja-build pkg-config python3 libcmocka-dev libjansson-dev"
 needed="$needed libxxhash-dev"
-wanted="g++ clang-format spin scdoc shellcheck python3-xxhash git"
+wanted="g++ clang-format spin scdoc shellcheck python3-xxhash git qemu-system-x86"
 for_all="clang clang-tidy cppcheck"
 
 missing()
