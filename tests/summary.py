@@ -29,7 +29,7 @@ class Count:
     def add(self, run):
         """One program's run, as in a line of testlog.json."""
         output = (run.get("stdout") or "") + "\n" + (run.get("stderr") or "")
-        name = run["name"]
+        name = run["name"].rpartition(":")[2]
         failed_before = len(self.failed)
         spoke_tap = self.add_tap(name, output) if re.search(r"^1\.\.\d", output, re.M) else False
         result = run["result"]
