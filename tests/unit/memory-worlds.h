@@ -35,9 +35,7 @@ struct world {
 	 */
 	void (*write)(struct world *world, unsigned int writer, const struct world_page *pages,
 		      uint32_t count);
-	/* Close the source and open another one on the same guest; NULL: it has no past to keep. */
-	void (*reopen)(struct world *world);
-	/* The source is closed and another one opened. */
+	/* The source is closed, and another one opened on the same guest. */
 	void (*reopen)(struct world *world);
 	void (*close)(struct world *world);
 };

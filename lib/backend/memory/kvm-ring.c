@@ -39,8 +39,9 @@ struct ring {
 	 */
 	uint32_t next; /* the entry to be taken next */
 	uint32_t reset; /* the first that KVM has not made empty; next when all are */
+	bool placed; /* the two above mean something */
+	bool proven; /* KVM has emptied entries where we thought it stands */
 	bool overrun; /* KVM has written over entries: there may be gaps */
-	bool placed; /* next and reset are where KVM's own are */
 };
 
 /* lock guards all: the session's worker syncs while vCPU threads harvest. */
@@ -117,38 +118,22 @@ static bool cross_gap(const struct kvm_ring *self, struct ring *ring)
 }
 
 /*
- * KVM's place in a ring outlives us: somebody may have tracked this VM before. All entries are
- * empty at dirty_start(), so the first run of dirty ones begins there. False: nothing is dirty yet.
+ * KVM's place in a ring outlives us, and cannot be asked: a source before us may have used it. The
+ * first run of dirty entries begins there. When all are dirty, KVM has written over entries: the
+ * place is unknown, and stays so when they are taken.
  */
-static bool place(const struct kvm_ring *self, struct ring *ring)
-{
-	for (uint32_t i = 0; i < self->entry_count && !ring->placed; i++) {
-		if (flags_at(self, ring, i) != KVM_DIRTY_GFN_F_DIRTY ||
-		    flags_at(self, ring, i - 1) == KVM_DIRTY_GFN_F_DIRTY)
-			continue;
-		ring->next = ring->reset = i;
-		ring->placed = true;
-	}
-	/* No first one, and the last is dirty: all are, so KVM has written over entries. */
-	if (!ring->placed && flags_at(self, ring, 0) == KVM_DIRTY_GFN_F_DIRTY)
-		ring->placed = true;
-	return ring->placed;
-}
-
-/* Find the beginning of the dirty entries, if there are any. */
 static void place(const struct kvm_ring *self, struct ring *ring)
 {
 	uint32_t at = 0;
 
-	while (at < self->entry_count && flags_at(self, ring, at) != KVM_DIRTY_GFN_F_DIRTY)
+	while (at < self->entry_count && (flags_at(self, ring, at) != KVM_DIRTY_GFN_F_DIRTY ||
+					  flags_at(self, ring, at - 1) == KVM_DIRTY_GFN_F_DIRTY))
 		at++;
-	if (at == self->entry_count)
-		return;
-	for (uint32_t n = 1; n < self->entry_count; n++, at--)
-		if (flags_at(self, ring, at - 1) != KVM_DIRTY_GFN_F_DIRTY)
-			break;
+	if (at == self->entry_count && flags_at(self, ring, 0) != KVM_DIRTY_GFN_F_DIRTY)
+		return; /* nothing is dirty */
 	ring->next = ring->reset = at;
 	ring->placed = true;
+	ring->proven = false;
 }
 
 /* Take what is in one ring; at most one ring full, so that a busy vCPU cannot hold us here. */
@@ -224,8 +209,13 @@ static void widen(const struct kvm_ring *self, struct ring *ring)
 static void all_reset(struct kvm_ring *self)
 {
 	for (uint32_t i = 0; i < self->ring_count; i++) {
-		self->rings[i].reset = self->rings[i].next;
-		self->rings[i].proven = self->rings[i].placed;
+		struct ring *ring = &self->rings[i];
+
+		if (!ring->proven && ring->next - ring->reset == self->entry_count)
+			ring->placed = ring->overrun = false; /* all were: see place() */
+		if (ring->next != ring->reset)
+			ring->proven = ring->placed;
+		ring->reset = ring->next;
 	}
 }
 
