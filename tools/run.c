@@ -274,7 +274,7 @@ static const struct command_option options[] = {
 	{ "control",        "PATH",   "the QMP socket; default: NAME.qmp in the runtime directory", 0 },
 	{ "incoming",       "URI",    "await the guest at tcp:HOST:PORT, unix:PATH or fd:N; 'defer': when asked", 0 },
 	{ "paused",         NULL,     "do not run the guest before `holdfast cont`", 0 },
-	{ "ledger",         "URI",    "where it is written whose the guest is: file:DIR or none", 0 },
+	{ "ledger",         "URI",    "where it is written whose the guest is: file:DIR", 0 },
 	{ "guest",          "KIND",   "kvm, thread, or auto: KVM if this host has it; default: auto", 0 },
 	{ "filter",         "SPEC",   "rehearse a failure in every migration: holdfast-filters(7)", COMMAND_REPEATS },
 	{ "on-device-lost", "WHAT",   "pause or resume a guest whose device had to be reset; default: pause", 0 },
