@@ -92,7 +92,7 @@ int device_plan(uint32_t mig_flags, uint32_t current, enum device_goal goal, uin
 			return 1;
 		}
 	}
-	assert(!"the table leads from one state that is lacking to another, in a circle");
+	assert(0); /* the table would lead from lacking states to lacking ones, in a circle */
 	return HF_E_BUG;
 }
 
