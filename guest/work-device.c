@@ -134,8 +134,7 @@ static void beat_irq_check(struct work *work, uint32_t device, uint64_t last)
 
 	/* Two that come while a vCPU stands may be taken as one, so they are not counted out. */
 	if (count != dev->beat_irqs || dev->beat_irq_run_ticks == 0) {
-		__atomic_store_n(&dev->irqs, dev->irqs + (count - dev->beat_irqs),
-				 __ATOMIC_RELAXED);
+		work_count(&dev->irqs, dev->irqs + (count - dev->beat_irqs));
 		dev->beat_irqs = count;
 		dev->beat_irq_run_ticks = now;
 		dev->beat_irq_beats = last;
@@ -172,7 +171,7 @@ static void beat_step(struct work *work, uint32_t device)
 		return;
 	}
 	beat_ring_check(work, device, last);
-	__atomic_store_n(&dev->beats, last, __ATOMIC_RELAXED);
+	work_count(&dev->beats, last);
 	dev->beat_run_ticks = now;
 	beat_irq_check(work, device, last);
 }
@@ -193,7 +192,7 @@ static void take_over(struct work *work, uint32_t device)
 	}
 	dev->state_blocks = size / 4096;
 	dev->commands = work_reg(work, device, HF_SIM_SUBMITTED, 8);
-	dev->beats = work_reg(work, device, HF_SIM_BEATS, 8);
+	work_count(&dev->beats, work_reg(work, device, HF_SIM_BEATS, 8));
 	dev->irq_seen = work->env->irq_count(work->env->ctx, device, 0);
 	dev->beat_irqs = work->env->irq_count(work->env->ctx, device, 1);
 	dev->beat_run_ticks = run_ticks(work, device);
@@ -226,7 +225,7 @@ static void spurious_add(struct work *work, uint32_t device, uint64_t count)
 {
 	struct work_device *dev = &work->devices[device];
 
-	__atomic_store_n(&dev->spurious, dev->spurious + count, __ATOMIC_RELAXED);
+	work_count(&dev->spurious, dev->spurious + count);
 	if (dev->spurious > STORM)
 		work_device_corrupt(work, device, WORK_CORRUPT_INTERRUPT_STORM, dev->commands,
 				    dev->spurious);
@@ -316,7 +315,7 @@ static void done(struct work *work, uint32_t device)
 	if (dma != 0 && dma != WORK_MAX)
 		dev->next_run_ticks =
 			dev->submit_run_ticks + 1000 * work->shared->ticks_per_ms / dma;
-	__atomic_store_n(&dev->completed, dev->completed + 1, __ATOMIC_RELAXED);
+	work_count(&dev->completed, dev->completed + 1);
 }
 
 static void wait(struct work *work, uint32_t device)
@@ -333,7 +332,7 @@ static void wait(struct work *work, uint32_t device)
 	} else if (irqs != dev->irq_seen) {
 		uint64_t extra = irqs - dev->irq_seen;
 
-		__atomic_store_n(&dev->irqs, dev->irqs + extra, __ATOMIC_RELAXED);
+		work_count(&dev->irqs, dev->irqs + extra);
 		dev->irq_seen = irqs;
 		if (__atomic_load_n(&entry[0], __ATOMIC_ACQUIRE) != dev->commands) {
 			/* Not for this command: it must still come, with one of its own. */

@@ -100,7 +100,7 @@ static void fill(struct work *work, uint32_t index, uint32_t count)
 		if (page.kind != PATTERN_ZERO) {
 			pattern_write(words, &page);
 			generations[vcpu->fill_cursor] = 1;
-			vcpu->writes++;
+			work_count(&vcpu->writes, vcpu->writes + 1);
 			continue;
 		}
 		generations[vcpu->fill_cursor] = 0;
@@ -124,9 +124,9 @@ static void rewrite(struct work *work, uint32_t index, uint64_t i)
 		return;
 	generations[i] = ++page.generation;
 	pattern_write(words, &page);
-	vcpu->writes++;
+	work_count(&vcpu->writes, vcpu->writes + 1);
 	if (page.generation > vcpu->generation_max)
-		vcpu->generation_max = page.generation;
+		work_count(&vcpu->generation_max, page.generation);
 	if (vcpu->verifying && i < vcpu->verify_cursor)
 		vcpu->verify_sum++; /* it was counted with one generation less */
 }
@@ -164,7 +164,7 @@ static void verify_pages(struct work *work, uint32_t index, uint32_t count, uint
 
 		page_check(work, index, vcpu->first_page + vcpu->verify_cursor, generation);
 		vcpu->verify_sum += generation;
-		vcpu->verified++;
+		work_count(&vcpu->verified, vcpu->verified + 1);
 	}
 	if (vcpu->verify_cursor < vcpu->page_count)
 		return;
@@ -229,10 +229,14 @@ void work_memory_damage(struct work *work, uint32_t selftest)
 	uint64_t i = work_below(work_random(&vcpu->random), vcpu->page_count);
 	struct pattern_page page;
 	uint64_t *words;
+	uint64_t tries;
 	uint32_t w;
 
-	while (describe(work, 0, vcpu->first_page + i, 0).kind == PATTERN_ZERO)
+	for (tries = 0; tries < vcpu->page_count; tries++) {
+		if (describe(work, 0, vcpu->first_page + i, 0).kind != PATTERN_ZERO)
+			break;
 		i = (i + 1) % vcpu->page_count;
+	}
 	words = page_words(work, vcpu->first_page + i);
 	page = describe(work, 0, vcpu->first_page + i, generations[i]);
 	switch ((enum work_selftest)selftest) {

@@ -92,20 +92,20 @@ void work_report(struct work *work, const char *head)
 		struct work_vcpu *vcpu = &work->vcpus[i];
 		uint64_t gap = __atomic_exchange_n(&vcpu->gap_recent, 0, __ATOMIC_RELAXED);
 
-		writes += __atomic_load_n(&vcpu->writes, __ATOMIC_RELAXED);
-		verified += __atomic_load_n(&vcpu->verified, __ATOMIC_RELAXED);
-		if (vcpu->generation_max > generation)
-			generation = vcpu->generation_max;
+		writes += work_counted(&vcpu->writes);
+		verified += work_counted(&vcpu->verified);
+		if (work_counted(&vcpu->generation_max) > generation)
+			generation = work_counted(&vcpu->generation_max);
 		gap_last = gap > gap_last ? gap : gap_last;
 	}
 	shared->gap_max = gap_last > shared->gap_max ? gap_last : shared->gap_max;
 	for (i = 0; i < shared->device_count; i++) {
 		const struct work_device *dev = &work->devices[i];
 
-		dma += __atomic_load_n(&dev->completed, __ATOMIC_RELAXED);
-		irqs += __atomic_load_n(&dev->irqs, __ATOMIC_RELAXED);
-		spurious += __atomic_load_n(&dev->spurious, __ATOMIC_RELAXED);
-		beats += __atomic_load_n(&dev->beats, __ATOMIC_RELAXED);
+		dma += work_counted(&dev->completed);
+		irqs += work_counted(&dev->irqs);
+		spurious += work_counted(&dev->spurious);
+		beats += work_counted(&dev->beats);
 	}
 	put(shared, head ? head : "checker:");
 	put_field(shared, " pass=", shared->pass);

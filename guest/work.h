@@ -150,7 +150,7 @@ struct work_vcpu {
 	uint64_t write_cursor; /* order=linear */
 	uint64_t fill_cursor; /* == page_count: every page has been written once */
 	uint64_t verify_cursor, verify_sum;
-	uint64_t writes, verified, generation_max;
+	uint64_t writes, verified, generation_max; /* atomic */
 	uint64_t memory_pass_done; /* its pages; pass_done: its devices, too; atomic */
 	uint64_t pass_done;
 	uint32_t verifying, halted; /* halted: atomic; has seen shared.halted */
@@ -258,6 +258,17 @@ const char *work_corrupt_text(enum work_corrupt what);
 static inline void *work_ptr(const struct work *work, uint64_t gpa)
 {
 	return (void *)((uintptr_t)work->env->ram + (uintptr_t)gpa);
+}
+
+/* A counter that its owner alone writes, and vCPU 0 reads for its reports. */
+static inline void work_count(uint64_t *counter, uint64_t value)
+{
+	__atomic_store_n(counter, value, __ATOMIC_RELAXED);
+}
+
+static inline uint64_t work_counted(const uint64_t *counter)
+{
+	return __atomic_load_n(counter, __ATOMIC_RELAXED);
 }
 
 /* xorshift64*; the state must not be 0. */

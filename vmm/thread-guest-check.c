@@ -46,15 +46,16 @@ bool thread_shared_fits(const struct thread_guest *guest, const struct work_shar
 	return ok;
 }
 
-bool thread_vcpu_fits(const struct thread_guest *guest, const struct work_vcpu *vcpu)
+bool thread_vcpu_fits(const struct thread_guest *guest, uint32_t index,
+		      const struct work_vcpu *vcpu)
 {
-	uint64_t pages = guest->shared.page_count;
+	uint64_t pages = guest->shared.page_count / guest->guest.vcpu_count;
 
-	return vcpu->first_page <= pages && vcpu->page_count <= pages - vcpu->first_page &&
-	       vcpu->page_count > 0 && vcpu->page_count <= UINT32_MAX &&
-	       in_memory(guest, vcpu->table_gpa, vcpu->page_count * sizeof(uint32_t)) &&
-	       vcpu->write_cursor < vcpu->page_count && vcpu->fill_cursor <= vcpu->page_count &&
-	       vcpu->verify_cursor <= vcpu->page_count && vcpu->random != 0;
+	/* No two vCPUs share a page. */
+	return vcpu->first_page == index * pages && vcpu->page_count == pages && pages > 0 &&
+	       pages <= UINT32_MAX && in_memory(guest, vcpu->table_gpa, pages * sizeof(uint32_t)) &&
+	       vcpu->write_cursor < pages && vcpu->fill_cursor <= pages &&
+	       vcpu->verify_cursor <= pages && vcpu->random != 0;
 }
 
 bool thread_device_fits(const struct thread_guest *guest, uint32_t index,

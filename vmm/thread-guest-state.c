@@ -209,7 +209,7 @@ static int vcpu_load(struct thread_guest *guest, uint32_t index, const void *buf
 	struct work_vcpu vcpu;
 
 	memcpy(&vcpu, buf, sizeof(vcpu));
-	if (!thread_vcpu_fits(guest, &vcpu))
+	if (!thread_vcpu_fits(guest, index, &vcpu))
 		return fail(err, HF_E_MACHINE_STATE, 0, "vCPU %u's state is not possible", index);
 	guest->vcpus[index] = vcpu;
 	guest->vcpu_loaded[index] = true;

@@ -103,7 +103,8 @@ int thread_device_irqs_set(struct thread_guest *guest, uint32_t device, struct h
 
 /* Is state that came from a peer such that the workload can run on it without harm to the host? */
 bool thread_shared_fits(const struct thread_guest *guest, const struct work_shared *shared);
-bool thread_vcpu_fits(const struct thread_guest *guest, const struct work_vcpu *vcpu);
+bool thread_vcpu_fits(const struct thread_guest *guest, uint32_t index,
+		      const struct work_vcpu *vcpu);
 bool thread_device_fits(const struct thread_guest *guest, uint32_t index,
 			const struct work_device *device);
 
