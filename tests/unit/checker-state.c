@@ -10,7 +10,6 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -20,7 +19,7 @@
 #define MEMORY (2ull << 20)
 #define VCPUS 2u
 #define SECTIONS 8u
-#define DEADLINE_MS 30000
+#define DEADLINE_MS 60000
 
 struct saved {
 	uint32_t count;
