@@ -49,6 +49,13 @@ def dead_links(path, text):
                 yield f"{line}: {target}: no such heading"
 
 
+def named_documents(_path, text):
+    """Files of docs/ that a text names."""
+    for match in re.finditer(r"\bdocs/[\w./-]*\w\.(?:md|txt|scd)\b", text):
+        if not os.path.exists(os.path.join(tree.TOP, match.group(0))):
+            yield f"{tree.line_of(text, match.start())}: {match.group(0)}: no such file"
+
+
 def records():
     """{name: number} of the record types, from REC_LIST."""
     rows = re.finditer(r"^\s*X\((\w+),\s*(0x[0-9a-fA-F]+)", tree.read("lib/wire/rec.h"), re.M)
@@ -76,6 +83,10 @@ def main():
              lambda path: path.endswith(".md"),
              [("docs/x.md", "[a](no-such-file.md)"), ("README.md", "[a](#no-such-heading)"),
               ("docs/x.md", "# B c\n[a](#b-d)")])
+    tap.rule("documents that are named exist", named_documents,
+             lambda path: path.endswith((".c", ".h", ".sh", ".py", ".md", "meson.build")) and
+             not path.startswith("tests/tree/"),
+             [("lib/x.c", "/* docs/no-such-file.md */"), ("README.md", "`docs/no-such.txt`")])
     found = records()
     tap.test("there are records", [] if len(found) >= 20 else [f"found {len(found)}"])
     if os.path.exists(os.path.join(tree.TOP, "docs/stream.md")):
