@@ -266,7 +266,7 @@ static const struct command_option options[] = {
 	{ "name",           "NAME",   "the guest's name, equal on both sides; default: guest", 0 },
 	{ "memory",         "SIZE",   "guest memory, such as 512M or 2G; default: 1G", 0 },
 	{ "vcpus",          "N",      "virtual CPUs; default: 2", 0 },
-	{ "kernel",         "FILE",   "an ELF or bzImage kernel, or 'checker': the guest that proves itself", 0 },
+	{ "kernel",         "FILE",   "an ELF kernel with a PVH entry, or 'checker': the guest that proves itself", 0 },
 	{ "initrd",         "FILE",   "the kernel's initial RAM disk", 0 },
 	{ "append",         "TEXT",   "the kernel's command line", 0 },
 	{ "device",         "URI",    "a device, such as sim:state=1M", COMMAND_REPEATS },
