@@ -94,20 +94,36 @@ static struct kvm_irq_routing_entry *entry_of(struct kvm_irq_routing *routing, u
 	return &routing->entries[routing->nr++];
 }
 
-int irq_route(struct irq *irq, uint32_t gsi, const struct irq_message *message)
+bool irq_route(struct irq *irq, uint32_t gsi, const struct irq_message *message)
 {
-	int r;
-
-	assert(gsi >= IRQ_FIRST_MSI && gsi < irq->next_gsi);
-	(void)pthread_mutex_lock(&irq->lock);
-	*entry_of(irq->routing, gsi) = (struct kvm_irq_routing_entry){
+	const struct kvm_irq_routing_entry wanted = {
 		.gsi = gsi,
 		.type = KVM_IRQ_ROUTING_MSI,
 		.u.msi = { .address_lo = (uint32_t)message->address,
 			   .address_hi = (uint32_t)(message->address >> 32),
 			   .data = message->data },
 	};
+	struct kvm_irq_routing_entry *entry;
+	bool changed;
+
+	assert(gsi >= IRQ_FIRST_MSI && gsi < irq->next_gsi);
+	(void)pthread_mutex_lock(&irq->lock);
+	entry = entry_of(irq->routing, gsi);
 	assert(irq->routing->nr <= ROUTES_MAX);
+	changed = entry->type != wanted.type ||
+		  entry->u.msi.address_lo != wanted.u.msi.address_lo ||
+		  entry->u.msi.address_hi != wanted.u.msi.address_hi ||
+		  entry->u.msi.data != wanted.u.msi.data;
+	*entry = wanted;
+	(void)pthread_mutex_unlock(&irq->lock);
+	return changed;
+}
+
+int irq_routes_push(struct irq *irq)
+{
+	int r;
+
+	(void)pthread_mutex_lock(&irq->lock);
 	r = push(irq);
 	(void)pthread_mutex_unlock(&irq->lock);
 	return r;

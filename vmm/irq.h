@@ -36,12 +36,18 @@ void irq_close(struct irq *irq); /* also zeroed */
 /* count new GSIs for messages, in a row. Returns the first, or -ENOSPC. */
 int irq_messages_new(struct irq *irq, uint32_t count);
 
+/* What a GSI sends from the next irq_routes_push() on. true: that is something else than before. */
+bool irq_route(struct irq *irq, uint32_t gsi, const struct irq_message *message);
+
 /* All return 0 or -errno; any thread. */
-int irq_route(struct irq *irq, uint32_t gsi, const struct irq_message *message);
+int irq_routes_push(struct irq *irq); /* waits for every CPU of the host: once for many routes */
 int irq_line_set(const struct irq *irq, uint32_t gsi, bool high);
 int irq_message_send(const struct irq *irq, const struct irq_message *message);
 
-/* From now on KVM takes the eventfd's counts and raises the GSI; and no longer, at the return. */
+/*
+ * From now on KVM takes the eventfd's counts and raises the GSI; what was in it before is raised
+ * too, and stays in it. At the return of detach, KVM takes no more and has raised all that it took.
+ */
 int irq_eventfd_attach(const struct irq *irq, int eventfd, uint32_t gsi);
 int irq_eventfd_detach(const struct irq *irq, int eventfd, uint32_t gsi);
 

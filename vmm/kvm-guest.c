@@ -246,7 +246,7 @@ static int boot(struct kvm_guest *guest, const struct guest_config *config, stru
 	int r;
 
 	if (config->incoming)
-		return 0;
+		return pci_expect(&guest->pci, err);
 	r = pvh_load(&guest->memory, config->kernel, config->initrd, config->command_line, &entry,
 		     err);
 	return r != 0 ? r : pvh_enter(guest->cpus.cpus[0].fd, &entry, err);

@@ -268,18 +268,20 @@ static int machine_run(void *self, struct hf_error *err)
 {
 	struct kvm_guest *guest = self;
 	uint32_t ended = atomic_load(&guest->ended);
+	int r;
 
-	(void)err;
 	if (ended != 0) { /* it stays as it ended; whoever runs it hears of it */
 		kvm_guest_tell(guest, ended);
 		return 0;
 	}
+	r = pci_interrupts_deliver(&guest->pci);
+	if (r < 0)
+		return fail(err, HF_E_MACHINE_STATE, -r, "connecting interrupts");
 	if (guest->has_run) {
 		/* Its watchdogs need not bark (-EINVAL: it does not use kvmclock). */
 		for (uint32_t i = 0; i < guest->cpus.count; i++)
 			(void)ioctl(guest->cpus.cpus[i].fd, KVM_KVMCLOCK_CTRL, 0ul);
 	}
-	pci_interrupts_deliver(&guest->pci);
 	guest->has_run = true;
 	cpus_run(&guest->cpus);
 	return 0;

@@ -98,13 +98,11 @@ void msix_free(struct pci_device *device)
 
 	if (msix->vectors == NULL)
 		return;
-	msix->enabled = false;
-	(void)msix_vectors_update(device, false); /* the VM goes away with all routes */
 	if (msix->armed)
 		(void)device->device.ops->irqs_set(device->device.self, IRQ_INDEX_MSIX, 0, NULL);
 	for (uint32_t i = 0; i < msix->count; i++)
 		if (msix->vectors[i].eventfd >= 0)
-			(void)close(msix->vectors[i].eventfd);
+			(void)close(msix->vectors[i].eventfd); /* by that KVM lets go of it */
 	free(msix->vectors);
 	msix->vectors = NULL;
 }
@@ -143,15 +141,21 @@ static int detach(struct irq *irq, struct msix_vector *vector)
 	return r;
 }
 
+/*
+ * What is in the eventfd becomes pending. What comes between that and attaching, KVM raises, and
+ * leaves in the eventfd, where it would look like another one later: so that is thrown away.
+ */
 static int attach(struct irq *irq, struct msix_vector *vector)
 {
-	const struct irq_message message = message_of(vector);
-	int r = irq_route(irq, vector->gsi, &message);
+	uint64_t count;
+	int r = drain(vector);
 
 	if (r == 0)
 		r = irq_eventfd_attach(irq, vector->eventfd, vector->gsi);
-	if (r == 0)
+	if (r == 0) {
 		vector->attached = true;
+		(void)!read(vector->eventfd, &count, sizeof(count)); /* EAGAIN: as it should be */
+	}
 	return r;
 }
 
@@ -174,17 +178,34 @@ static int vector_update(struct pci_device *device, struct msix_vector *vector, 
 	return r;
 }
 
+/* The routes of vectors [first, first + count) that are live, as their messages say. */
+static int routes_update(struct pci_device *device, uint32_t first, uint32_t count)
+{
+	struct irq *irq = device->pci->irq;
+	bool changed = false;
+
+	for (uint32_t i = first; i < first + count; i++) {
+		const struct msix_vector *vector = &device->msix.vectors[i];
+		const struct irq_message message = message_of(vector);
+
+		if (live(&device->msix, vector) && irq_route(irq, vector->gsi, &message))
+			changed = true;
+	}
+	return changed ? irq_routes_push(irq) : 0;
+}
+
+static int range_update(struct pci_device *device, uint32_t first, uint32_t count, bool deliver)
+{
+	int result = routes_update(device, first, count);
+
+	for (uint32_t i = first; i < first + count && result == 0; i++)
+		result = vector_update(device, &device->msix.vectors[i], deliver);
+	return result;
+}
+
 int msix_vectors_update(struct pci_device *device, bool deliver)
 {
-	int first = 0;
-
-	for (uint32_t i = 0; i < device->msix.count && device->msix.vectors != NULL; i++) {
-		int r = vector_update(device, &device->msix.vectors[i], deliver);
-
-		if (first == 0)
-			first = r;
-	}
-	return first;
+	return range_update(device, 0, device->msix.count, deliver);
 }
 
 /* Give the device all eventfds at once: it cannot be said to be able to take more later. */
@@ -244,8 +265,23 @@ int msix_control_update(struct pci_device *device, bool deliver)
 }
 
 /*
- * Detaching waits until KVM has delivered what it took; what came after that is still in the
- * eventfd.
+ * Does KVM deliver this message within the device's own signal? It does for a fixed, edge-triggered
+ * message to one LAPIC by its physical id (kvm_irq_delivery_to_apic_fast()); others it may leave to
+ * a worker of its own.
+ */
+static bool delivered_at_once(const struct msix_vector *vector)
+{
+	const uint32_t address_mask = 0xfff0000cu; /* not: redirection hint, logical destination */
+	const uint32_t data_mask = 0x8700u; /* not: level-triggered, another delivery mode */
+	uint32_t destination = vector->address_low >> 12 & 0xff;
+
+	return vector->address_high == 0 && (vector->address_low & address_mask) == 0xfee00000u &&
+	       destination != 0xff && (vector->data & data_mask) == 0;
+}
+
+/*
+ * Only detaching waits for KVM's worker, and can take seconds on a busy host, so it is done only
+ * where it is needed. Who is detached is attached again when the vCPUs run.
  */
 int msix_collect(struct pci_device *device)
 {
@@ -253,13 +289,12 @@ int msix_collect(struct pci_device *device)
 
 	for (uint32_t i = 0; i < msix->count; i++) {
 		struct msix_vector *vector = &msix->vectors[i];
-		bool was_attached = vector->attached;
-		int r = was_attached ? detach(device->pci->irq, vector) : 0;
+		int r = 0;
 
-		if (r == 0)
+		if (vector->attached && !delivered_at_once(vector))
+			r = detach(device->pci->irq, vector);
+		if (r == 0 && !vector->attached)
 			r = drain(vector);
-		if (r == 0 && was_attached)
-			r = attach(device->pci->irq, vector);
 		if (r < 0)
 			return r;
 	}
@@ -345,13 +380,7 @@ static int write_word(struct pci_device *device, uint64_t at, uint32_t value)
 		vector->control = value & VECTOR_MASKED;
 		break;
 	}
-	if (vector->attached && live(&device->msix, vector)) {
-		/* Changed while it is live (6.8.2 calls that undefined): follow it. */
-		const struct irq_message message = message_of(vector);
-
-		return irq_route(device->pci->irq, vector->gsi, &message);
-	}
-	return vector_update(device, vector, true);
+	return range_update(device, (uint32_t)(at / ENTRY_SIZE), 1, true);
 }
 
 /* Aligned words and double words only (6.8.2); anything else, and the PBA, is ignored. */

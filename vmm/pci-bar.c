@@ -258,7 +258,7 @@ static int bar_map(struct pci_device *device, uint32_t index, uint64_t gpa)
 
 static bool overlaps(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_size)
 {
-	return a < b + b_size && b < a + a_size;
+	return a <= b ? b - a < a_size : a - b < b_size; /* sums could wrap */
 }
 
 static bool free_for(const struct pci *pci, const struct bar *bar, uint64_t gpa)
@@ -287,29 +287,61 @@ static bool allowed(const struct pci *pci, const struct bar *bar, uint64_t gpa)
 	return (low || high) && free_for(pci, bar, gpa);
 }
 
-int bars_update(struct pci_device *device)
+static void read_register(struct pci_device *device, uint32_t index)
 {
-	bool decode = (pci_config_u16(device, PCI_COMMAND) & PCI_COMMAND_MEMORY) != 0;
-	int first = 0;
+	struct bar *bar = &device->bars[index];
 
+	bar->gpa = pci_config_u32(device, PCI_BAR0 + 4 * index) & ~0xfu;
+	if (bar->wide)
+		bar->gpa |= (uint64_t)pci_config_u32(device, PCI_BAR0 + 4 * index + 4) << 32;
+}
+
+bool bars_collide(struct pci_device *device, const struct pci_device *other)
+{
 	for (uint32_t i = 0; i < PCI_BARS; i++) {
-		struct bar *bar = &device->bars[i];
-		uint64_t gpa;
-		int r = 0;
+		const struct bar *bar = &device->bars[i];
 
 		if (bar->size == 0)
 			continue;
-		bar->gpa = pci_config_u32(device, PCI_BAR0 + 4 * i) & ~0xfu;
-		if (bar->wide)
-			bar->gpa |= (uint64_t)pci_config_u32(device, PCI_BAR0 + 4 * i + 4) << 32;
-		gpa = decode && allowed(device->pci, bar, bar->gpa) ? bar->gpa : 0;
-		if (gpa == bar->mapped_gpa)
-			continue;
-		r = bar_unmap(device, i);
-		if (r == 0 && gpa != 0)
-			r = bar_map(device, i, gpa);
+		read_register(device, i);
+		for (uint32_t j = 0; j < PCI_BARS; j++)
+			if (other->bars[j].mapped_gpa != 0 &&
+			    overlaps(bar->gpa, bar->size, other->bars[j].mapped_gpa,
+				     other->bars[j].size))
+				return true;
+	}
+	return false;
+}
+
+/* Where the BAR is to be decoded; 0: nowhere. */
+static uint64_t wanted_gpa(struct pci_device *device, uint32_t index)
+{
+	bool decode = (pci_config_u16(device, PCI_COMMAND) & PCI_COMMAND_MEMORY) != 0;
+	const struct bar *bar = &device->bars[index];
+
+	read_register(device, index);
+	return decode && allowed(device->pci, bar, bar->gpa) ? bar->gpa : 0;
+}
+
+int bars_update(struct pci_device *device)
+{
+	int first = 0;
+
+	/* Away before anything comes: one BAR may go where another one was. */
+	for (uint32_t i = 0; i < PCI_BARS; i++) {
+		struct bar *bar = &device->bars[i];
+		int r = 0;
+
+		if (bar->size != 0 && bar->mapped_gpa != wanted_gpa(device, i))
+			r = bar_unmap(device, i);
 		if (first == 0)
 			first = r;
+	}
+	for (uint32_t i = 0; i < PCI_BARS && first == 0; i++) {
+		uint64_t gpa = device->bars[i].size != 0 ? wanted_gpa(device, i) : 0;
+
+		if (gpa != 0 && device->bars[i].mapped_gpa == 0)
+			first = bar_map(device, i, gpa);
 	}
 	return first;
 }

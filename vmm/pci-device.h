@@ -64,6 +64,7 @@ struct pci_device {
 	struct hf_device device;
 	char name[HF_NAME_MAX];
 	uint16_t ids[2]; /* vendor, device */
+	bool expected; /* its BARs are decoded in the hope that this is where the source has them */
 	uint8_t config[PCI_CONFIG_SIZE]; /* where emulated, else unused */
 	uint8_t emulated[PCI_CONFIG_SIZE]; /* 1: the byte is ours, the device's is not seen */
 	uint8_t writable[PCI_CONFIG_SIZE]; /* of emulated bytes: which bits the guest can change */
@@ -100,6 +101,8 @@ void bars_free(struct pci_device *device);
 int bars_update(struct pci_device *device);
 /* Nothing is decoded any more. 0 or the first -errno. */
 int bars_unmap(struct pci_device *device);
+/* Does a BAR of other stand where one of device is to go? */
+bool bars_collide(struct pci_device *device, const struct pci_device *other);
 
 /* ---- msix.c --------------------------------------------------------------------------------- */
 
@@ -109,7 +112,7 @@ void msix_free(struct pci_device *device);
 int msix_control_update(struct pci_device *device, bool deliver);
 /* Attach and detach vectors as enable and mask bits say; deliver: what is pending goes out. */
 int msix_vectors_update(struct pci_device *device, bool deliver);
-/* What the device has signalled is with KVM, or pending here. 0 or -errno. */
+/* What the device has signalled is with the LAPICs, or pending here. 0 or -errno. */
 int msix_collect(struct pci_device *device);
 /* Is [offset, offset + size) of BAR bar the table or the PBA? */
 bool msix_covers(const struct pci_device *device, uint32_t bar, uint64_t offset);

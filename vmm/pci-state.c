@@ -14,10 +14,27 @@
 #include "fail.h"
 
 #define LAYOUT_VERSION 1u
+#define HINTS_MAX 64u
 #define CAP_POWER 0x01u
 #define CAP_EXPRESS 0x10u
 
 /* ---- describe and check --------------------------------------------------------------------- */
+
+/*
+ * The messages of the first vectors go along as a hint: most guests never change them, and then the
+ * target has its routes before the guest stands still. Setting one can take long on a busy host.
+ */
+static void put_hints(const struct msix *msix, struct writer *writer)
+{
+	uint32_t count = msix->count < HINTS_MAX ? msix->count : HINTS_MAX;
+
+	put_u32(writer, count);
+	for (uint32_t i = 0; i < count; i++) {
+		put_u32(writer, msix->vectors[i].address_low);
+		put_u32(writer, msix->vectors[i].address_high);
+		put_u32(writer, msix->vectors[i].data);
+	}
+}
 
 static void put_function(const struct pci_device *device, struct writer *writer)
 {
@@ -25,16 +42,39 @@ static void put_function(const struct pci_device *device, struct writer *writer)
 	put_u32(writer, device->msix.count);
 	for (uint32_t i = 0; i < PCI_BARS; i++)
 		put_u64(writer, device->bars[i].size | (device->bars[i].wide ? 1 : 0));
+	put_hints(&device->msix, writer);
 }
 
-void pci_describe(const struct pci *pci, struct writer *writer)
+void pci_describe(struct pci *pci, struct writer *writer)
 {
+	(void)pthread_mutex_lock(&pci->lock); /* a plain mutex, not ours yet: cannot fail */
 	put_u32(writer, pci->device_count);
 	for (uint32_t i = 0; i < pci->device_count; i++)
 		put_function(pci->devices[i], writer);
+	(void)pthread_mutex_unlock(&pci->lock);
 }
 
-static int check_function(const struct pci_device *device, struct reader *reader,
+/* A route to a GSI that no eventfd is attached to does nothing. */
+static int take_hints(const struct pci_device *device, struct reader *reader, bool *ret_changed)
+{
+	uint32_t count = take_u32(reader);
+
+	if (count > HINTS_MAX || count > device->msix.count)
+		return -EPROTO;
+	for (uint32_t i = 0; i < count; i++) {
+		struct irq_message message;
+		uint32_t low = take_u32(reader);
+
+		message.address = (uint64_t)take_u32(reader) << 32 | low;
+		message.data = take_u32(reader);
+		if (low != 0 && !reader->bad &&
+		    irq_route(device->pci->irq, device->msix.vectors[i].gsi, &message))
+			*ret_changed = true;
+	}
+	return 0;
+}
+
+static int check_function(const struct pci_device *device, struct reader *reader, bool *ret_changed,
 			  struct hf_error *err)
 {
 	const uint16_t *here = device->ids;
@@ -61,23 +101,37 @@ static int check_function(const struct pci_device *device, struct reader *reader
 				    device->name, i, (uintmax_t)(size & ~1ull),
 				    (uintmax_t)(size_here & ~1ull));
 	}
+	if (take_hints(device, reader, ret_changed) < 0)
+		return fail(err, HF_E_MISMATCH, 0, "device %s: its vectors cannot be read",
+			    device->name);
 	return 0;
 }
 
-int pci_check(const struct pci *pci, struct reader *reader, struct hf_error *err)
+static int check_functions(struct pci *pci, struct reader *reader, struct hf_error *err)
 {
 	uint32_t count = take_u32(reader);
+	bool changed = false;
+	int r = 0;
 
 	if (count != pci->device_count)
 		return fail(err, HF_E_MISMATCH, 0, "%u PCI devices at the source and %u here",
 			    count, pci->device_count);
-	for (uint32_t i = 0; i < count; i++) {
-		int r = check_function(pci->devices[i], reader, err);
+	for (uint32_t i = 0; i < count && r == 0; i++)
+		r = check_function(pci->devices[i], reader, &changed, err);
+	if (r != 0 || !changed)
+		return r;
+	r = irq_routes_push(pci->irq);
+	return r < 0 ? fail(err, HF_E_MACHINE_STATE, -r, "setting interrupt routes") : 0;
+}
 
-		if (r != 0)
-			return r;
-	}
-	return 0;
+int pci_check(struct pci *pci, struct reader *reader, struct hf_error *err)
+{
+	int r;
+
+	(void)pthread_mutex_lock(&pci->lock);
+	r = check_functions(pci, reader, err);
+	(void)pthread_mutex_unlock(&pci->lock);
+	return r;
 }
 
 /* ---- saving --------------------------------------------------------------------------------- */
@@ -94,9 +148,11 @@ static int save(struct pci_device *device, struct writer *writer)
 		return r;
 	put_u32(writer, LAYOUT_VERSION);
 	put(writer, config, sizeof(config));
-	for (uint32_t i = 0; i < PCI_BARS; i++)
+	for (uint32_t i = 0; i < PCI_BARS; i++) {
+		put_u64(writer, device->bars[i].mapped_gpa);
 		for (uint32_t j = 0; j < PCI_BAR_PIECES; j++)
 			put_u32(writer, device->bars[i].pieces[j].p2p);
+	}
 	put_u32(writer, msix->count);
 	for (uint32_t i = 0; i < msix->count; i++) {
 		const struct msix_vector *vector = &msix->vectors[i];
@@ -192,20 +248,55 @@ static int load_owns(struct pci_device *device, const uint8_t *config, struct hf
 	return r;
 }
 
-/* Whoever reached a BAR at the source must reach it here, or its DMA would end in nothing. */
-static int check_p2p(const struct pci_device *device, struct reader *reader, struct hf_error *err)
+/* Whoever reached a BAR at the source by DMA must reach it here, or that would end in nothing. */
+static int check_reach(uint32_t index, const struct bar_piece *piece, uint32_t p2p,
+		       struct hf_error *err)
 {
-	for (uint32_t i = 0; i < PCI_BARS; i++)
-		for (uint32_t j = 0; j < PCI_BAR_PIECES; j++) {
-			uint32_t p2p = take_u32(reader);
-			uint32_t missing = p2p & ~device->bars[i].pieces[j].p2p;
+	uint32_t missing = p2p & ~piece->p2p;
 
-			if (missing != 0)
-				return fail(
-					err, HF_E_DEVICE_CONFIG, 0,
-					"device %u cannot reach BAR %u, and could at the source",
-					(uint32_t)__builtin_ctz(missing), i);
-		}
+	if (missing == 0)
+		return 0;
+	return fail(err, HF_E_DEVICE_CONFIG, 0,
+		    "device %u cannot reach BAR %u, and could at the source",
+		    (uint32_t)__builtin_ctz(missing), index);
+}
+
+static int check_bars(const struct pci_device *device, struct reader *reader, struct hf_error *err)
+{
+	for (uint32_t i = 0; i < PCI_BARS; i++) {
+		const struct bar *bar = &device->bars[i];
+		uint64_t gpa = take_u64(reader);
+		int r = 0;
+
+		if (gpa != bar->mapped_gpa)
+			return fail(err, HF_E_DEVICE_CONFIG, 0,
+				    "BAR %u is decoded at 0x%jx at the source and at 0x%jx here", i,
+				    (uintmax_t)gpa, (uintmax_t)bar->mapped_gpa);
+		for (uint32_t j = 0; j < PCI_BAR_PIECES && r == 0; j++)
+			r = check_reach(i, &bar->pieces[j], take_u32(reader), err);
+		if (r != 0)
+			return r;
+	}
+	return 0;
+}
+
+/* Devices that are still to be loaded stand where they were expected, perhaps in the way. */
+static int make_way(struct pci_device *device)
+{
+	struct pci *pci = device->pci;
+
+	device->expected = false;
+	for (uint32_t i = 0; i < pci->device_count; i++) {
+		struct pci_device *other = pci->devices[i];
+		int r;
+
+		if (!other->expected || !bars_collide(device, other))
+			continue;
+		other->expected = false;
+		r = bars_unmap(other);
+		if (r < 0)
+			return r;
+	}
 	return 0;
 }
 
@@ -242,9 +333,6 @@ static int load(struct pci_device *device, struct reader *reader, struct hf_erro
 
 	if (config == NULL || version != LAYOUT_VERSION)
 		return fail(err, HF_E_DEVICE_CONFIG, 0, "layout %u of the configuration", version);
-	r = bars_unmap(device);
-	if (r < 0)
-		return fail(err, HF_E_DEVICE_CONFIG, -r, "unmapping its BARs");
 	r = load_emulated(device, config, err);
 	if (r == 0)
 		r = load_owns(device, config, err);
@@ -253,10 +341,12 @@ static int load(struct pci_device *device, struct reader *reader, struct hf_erro
 	r = pci_command_forward(device);
 	if (r < 0)
 		return fail(err, HF_E_DEVICE_CONFIG, -r, "its COMMAND register");
-	r = bars_update(device);
+	r = make_way(device);
+	if (r == 0)
+		r = bars_update(device);
 	if (r < 0)
 		return fail(err, HF_E_DEVICE_CONFIG, -r, "mapping its BARs");
-	r = check_p2p(device, reader, err);
+	r = check_bars(device, reader, err);
 	return r != 0 ? r : load_vectors(device, reader, err);
 }
 

@@ -60,6 +60,21 @@ int pci_add(struct pci *pci, const struct hf_session_device *device, struct hf_e
 	return 0;
 }
 
+int pci_expect(struct pci *pci, struct hf_error *err)
+{
+	const uint8_t command[2] = { PCI_COMMAND_MEMORY, 0 };
+
+	for (uint32_t i = 0; i < pci->device_count; i++) {
+		int r = pci_config_write(pci->devices[i], PCI_COMMAND, command, sizeof(command));
+
+		if (r < 0)
+			return fail(err, HF_E_DEVICE_CONFIG, -r, "device %s: mapping its BARs",
+				    pci->devices[i]->name);
+		pci->devices[i]->expected = true;
+	}
+	return 0;
+}
+
 /* ---- configuration space by ports ----------------------------------------------------------- */
 
 static void bridge_read(uint32_t offset, uint8_t *data, uint32_t size)
@@ -265,27 +280,26 @@ bool pci_mmio_write(struct pci *pci, uint64_t gpa, const void *data, uint32_t si
 
 /* ---- for the machine ------------------------------------------------------------------------ */
 
-void pci_interrupts_deliver(struct pci *pci)
+int pci_interrupts_deliver(struct pci *pci)
 {
+	int r = 0;
+
 	(void)pthread_mutex_lock(&pci->lock);
-	for (uint32_t i = 0; i < pci->device_count; i++)
-		count_failure(pci, msix_vectors_update(pci->devices[i], true));
+	for (uint32_t i = 0; i < pci->device_count && r == 0; i++)
+		r = msix_vectors_update(pci->devices[i], true);
 	(void)pthread_mutex_unlock(&pci->lock);
+	return r;
 }
 
 int pci_interrupts_settle(struct pci *pci)
 {
-	int first = 0;
+	int r = 0;
 
 	(void)pthread_mutex_lock(&pci->lock);
-	for (uint32_t i = 0; i < pci->device_count; i++) {
-		int r = msix_collect(pci->devices[i]);
-
-		if (first == 0)
-			first = r;
-	}
+	for (uint32_t i = 0; i < pci->device_count && r == 0; i++)
+		r = msix_collect(pci->devices[i]);
 	(void)pthread_mutex_unlock(&pci->lock);
-	return first;
+	return r;
 }
 
 uint64_t pci_failed_accesses(struct pci *pci)

@@ -50,25 +50,31 @@ void pci_close(struct pci *pci);
 /* Put a device onto the bus: BARs assigned, nothing decoded, guest memory mapped for its DMA. */
 int pci_add(struct pci *pci, const struct hf_session_device *device, struct hf_error *err);
 
+/*
+ * On an incoming guest: decode the BARs where they are, as most guests will have them. Then loading
+ * finds most memory slots and DMA maps made, and need not make them while the guest stands still.
+ */
+int pci_expect(struct pci *pci, struct hf_error *err);
+
 /* From vCPU threads. false: nobody is there. */
 void pci_port_read(struct pci *pci, uint32_t offset, void *data, uint32_t size);
 void pci_port_write(struct pci *pci, uint32_t offset, const void *data, uint32_t size);
 bool pci_mmio_read(struct pci *pci, uint64_t gpa, void *data, uint32_t size);
 bool pci_mmio_write(struct pci *pci, uint64_t gpa, const void *data, uint32_t size);
 
-/* Interrupts that were pending in userspace go to the guest; before the vCPUs run. */
-void pci_interrupts_deliver(struct pci *pci);
+/* Devices reach the vCPUs again, what was pending here goes out; before they run. 0 or -errno. */
+int pci_interrupts_deliver(struct pci *pci);
 /*
- * Every interrupt that devices have raised is in the in-kernel controllers, or pending here; vCPUs
- * are stopped. 0 or -errno.
+ * Every interrupt that devices have raised is in the in-kernel controllers, or pending here. They
+ * raise no more, and vCPUs are stopped. 0 or -errno.
  */
 int pci_interrupts_settle(struct pci *pci);
 
 uint64_t pci_failed_accesses(struct pci *pci);
 
 /* What the functions are, for describe() and check(); HF_E_MISMATCH says which differs. */
-void pci_describe(const struct pci *pci, struct writer *writer);
-int pci_check(const struct pci *pci, struct reader *reader, struct hf_error *err);
+void pci_describe(struct pci *pci, struct writer *writer);
+int pci_check(struct pci *pci, struct reader *reader, struct hf_error *err);
 
 /* The bus's own state: one section. */
 void pci_save(struct pci *pci, struct writer *writer);

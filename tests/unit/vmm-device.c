@@ -115,6 +115,16 @@ static bool wait_requested(struct kvm_guest *guest, uint32_t vector)
 	return false;
 }
 
+/* The LAPIC's logical id, in the flat model. */
+static void set_ldr(struct kvm_guest *guest, uint8_t id)
+{
+	struct kvm_lapic_state lapic;
+
+	assert_int_equal(ioctl(guest->cpus.cpus[0].fd, KVM_GET_LAPIC, &lapic), 0);
+	lapic.regs[0xd3] = (char)id;
+	assert_int_equal(ioctl(guest->cpus.cpus[0].fd, KVM_SET_LAPIC, &lapic), 0);
+}
+
 /* A guest with its LAPIC on, paused, and its device's BARs decoded and MSI-X enabled. */
 static struct kvm_guest *guest_with_msix(struct fake_device *fake)
 {
@@ -377,6 +387,37 @@ static void a_late_interrupt_is_not_lost(void **state)
 	fake_free(fake_here);
 }
 
+/* A message that KVM may leave to its worker (to a logical destination) travels all the same. */
+static void a_logical_message_travels(void **state)
+{
+	struct fake_device *fake = fake_new(), *fake_here = fake_new();
+	struct hf_session_device device = fake_session_device(fake_here, "fake0");
+	struct kvm_guest *source, *target;
+
+	(void)state;
+	require_kvm();
+	source = guest_with_msix(fake);
+	target = guest_with(NULL, (struct guest_config){ 0 }, &device, 1);
+	check_shape(source, target);
+	copy_memory(source, target);
+	set_vector(source, 1, 0x41, true);
+	mmio_write(source, BAR2_GPA + 16, 0xfee0100c); /* flat: the LAPIC with bit 0 */
+	mmio_write(source, BAR2_GPA + 16 + 12, 0);
+	set_ldr(source, 1);
+	signal_vector(fake, 1);
+	move_state(source, target);
+	signal_vector(fake, 1); /* nobody takes it any more: it is pending */
+	move_device(source, target, 0);
+	assert_true(requested(target, 0x41) || source->pci.devices[0]->msix.vectors[1].pending);
+	guest_run(target);
+	guest_stop(target);
+	assert_true(wait_requested(target, 0x41));
+	guest_end(source);
+	guest_end(target);
+	fake_free(fake);
+	fake_free(fake_here);
+}
+
 /* ---- moving --------------------------------------------------------------------------------- */
 
 static void configuration_travels(void **state)
@@ -411,6 +452,50 @@ static void configuration_travels(void **state)
 	assert_non_null(fake_map_at(here[1], 0xd0000000));
 	mmio_write(target, 0xd1000010, 0x77);
 	assert_int_equal(here[0]->bar0[0x10], 0x77);
+	guest_end(source);
+	guest_end(target);
+	for (uint32_t i = 0; i < 2; i++) {
+		fake_free(there[i]);
+		fake_free(here[i]);
+	}
+}
+
+/* At the source the two have changed places: at the target each finds the other in its way. */
+static void bars_change_places(void **state)
+{
+	struct fake_device *there[2] = { fake_new(), fake_new() };
+	struct fake_device *here[2] = { fake_new(), fake_new() };
+	struct hf_session_device devices[2];
+	struct kvm_guest *source, *target;
+	uint32_t bar0[2], bar4[2];
+
+	(void)state;
+	require_kvm();
+	devices[0] = fake_session_device(there[0], "fake0");
+	devices[1] = fake_session_device(there[1], "fake1");
+	source = guest_with(&idle, (struct guest_config){ 0 }, devices, 2);
+	devices[0] = fake_session_device(here[0], "fake0");
+	devices[1] = fake_session_device(here[1], "fake1");
+	target = guest_with(NULL, (struct guest_config){ 0 }, devices, 2);
+	for (uint32_t i = 0; i < 2; i++) {
+		bar0[i] = config_read(source, i + 1, 0x10, 4);
+		bar4[i] = config_read(source, i + 1, 0x20, 4);
+	}
+	for (uint32_t i = 0; i < 2; i++) {
+		config_write(source, i + 1, 0x10, 4, bar0[1 - i]);
+		config_write(source, i + 1, 0x20, 4, bar4[1 - i]);
+	}
+	config_write(source, 1, 4, 2, 6);
+	config_write(source, 2, 4, 2, 6);
+	check_shape(source, target);
+	move_device(source, target, 0);
+	move_device(source, target, 1);
+	for (uint32_t i = 0; i < 2; i++) {
+		mmio_write(target, bar0[1 - i] + 0x10, 0x70 + i);
+		assert_int_equal(here[i]->bar0[0x10], 0x70 + i);
+		assert_non_null(fake_map_at(here[i], bar4[i] & ~0xfu)); /* the other's */
+		assert_int_equal(here[i]->map_count, 2);
+	}
 	guest_end(source);
 	guest_end(target);
 	for (uint32_t i = 0; i < 2; i++) {
@@ -555,7 +640,9 @@ int main(void)
 		cmocka_unit_test(vectors_reach_the_lapic),
 		cmocka_unit_test(interrupts_travel),
 		cmocka_unit_test(a_late_interrupt_is_not_lost),
+		cmocka_unit_test(a_logical_message_travels),
 		cmocka_unit_test(configuration_travels),
+		cmocka_unit_test(bars_change_places),
 		cmocka_unit_test(another_device_is_refused),
 		cmocka_unit_test(no_failure_leaves_anything_behind),
 		cmocka_unit_test(a_failed_load_can_be_repeated),
