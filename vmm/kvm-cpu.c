@@ -17,7 +17,7 @@
 #define sigev_notify_thread_id _sigev_un._tid
 #endif
 
-#define STOP_DEADLINE_NS 10000000000ull
+#define STOP_DEADLINE_NS 30000000000ull
 #define SLICE_NS 10000000ull /* a throttled vCPU runs this long, then it is off */
 #define NS_PER_S 1000000000ull
 

@@ -17,7 +17,7 @@
 #include <cmocka.h>
 
 #define ENTRY_GPA 0x100000u
-#define WAIT_MS 10000
+#define WAIT_MS 30000
 
 void require_kvm(void)
 {

@@ -46,9 +46,9 @@ void guest_stop(struct kvm_guest *guest);
 
 volatile void *guest_at(struct kvm_guest *guest, uint64_t gpa);
 
-/* Wait until the guest has ended (10 s at most); GUEST_EVENT_*. */
+/* Wait until the guest has ended (30 s at most); GUEST_EVENT_*. */
 uint32_t wait_event(struct kvm_guest *guest);
-/* Wait until the word differs from value (10 s at most); returns it. */
+/* Wait until the word differs from value (30 s at most); returns it. */
 uint32_t wait_word_change(volatile const uint32_t *word, uint32_t value);
 
 /* ---- moving --------------------------------------------------------------------------------- */
