@@ -28,10 +28,16 @@ static bool has_xxhash;
 
 static int run(char *const argv[])
 {
+	posix_spawn_file_actions_t actions;
 	pid_t pid;
 	int status;
 
-	assert_int_equal(posix_spawn(&pid, argv[0], NULL, NULL, argv, environ), 0);
+	/* What it says goes beside the TAP. */
+	assert_int_equal(posix_spawn_file_actions_init(&actions), 0);
+	assert_int_equal(posix_spawn_file_actions_adddup2(&actions, STDERR_FILENO, STDOUT_FILENO),
+			 0);
+	assert_int_equal(posix_spawn(&pid, argv[0], &actions, NULL, argv, environ), 0);
+	posix_spawn_file_actions_destroy(&actions);
 	while (waitpid(pid, &status, 0) < 0)
 		assert_int_equal(errno, EINTR);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
