@@ -134,8 +134,10 @@ void work_device_verify(struct work *work, uint32_t device, uint64_t wanted)
 			next_phase(dev);
 		return;
 	case PHASE_CYCLE:
-		if (dev->commands < dev->cycle_target)
+		if (dev->commands < dev->cycle_target) {
+			dev->verify_i = 0; /* nothing is counted in waiting */
 			return;
+		}
 		dev->verify_phase = PHASE_BEGIN;
 		dev->verify_i = 0;
 		dev->pass_done = wanted;
