@@ -371,8 +371,8 @@ static void the_time_a_command_still_needs_moves_with_it(void **state)
 	bench_open(&a, uri, 0);
 	bench_open(&target, uri, 0);
 	ring_setup(&a);
-	submit(&a, HF_SIM_CMD_FILL, 0, DATA, 64);
 	from_ns = time_now_ns();
+	submit(&a, HF_SIM_CMD_FILL, 0, DATA, 64);
 	(void)interrupts(&a, 0, 100); /* some of its time passes here */
 	move(&a, &target);
 	if (time_now_ns() - from_ns < 300 * NS_PER_MS) /* else the host was too slow to tell */
