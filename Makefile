@@ -23,7 +23,7 @@ help:
 	@echo 'make demo       install what is missing, build, show a handover that fails and one that works'
 	@echo 'make check      install what is missing, build, pass all tests (also under sanitizers)'
 	@echo 'make deps       install what is missing for the two above'
-	@echo 'make check-all  check, and cppcheck, clang-tidy, gcc -fanalyzer, a minute of each fuzzer'
+	@echo 'make check-all  check, the long campaigns, cppcheck, clang-tidy, gcc -fanalyzer, a minute of each fuzzer'
 	@echo 'make check-asan, make check-tsan    unit, sim and fuzz suites under one sanitizer'
 	@echo 'make fuzz T=NAME [SECONDS=60]       run one fuzzer (clang)'
 	@echo 'make format, make check-format      clang-format 14'
@@ -46,6 +46,7 @@ check: deps
 	@tests/check.sh $(BUILD) $(JOBS)
 
 check-all: check deps-all
+	meson test -C $(BUILD) --no-rebuild --suite long --num-processes 1 --timeout-multiplier 5
 	@$(MAKE) --no-print-directory cppcheck tidy analyze
 	@set -e; for name in $(FUZZERS); do $(MAKE) --no-print-directory fuzz T=$$name; done
 

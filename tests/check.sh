@@ -38,7 +38,7 @@ setup()
 # run KIND FOLDER
 run()
 {
-	suites=
+	suites='--no-suite long' # make check-all runs these
 	[ "$1" = plain ] || suites="--suite unit --suite sim --suite fuzz"
 	# shellcheck disable=SC2086 # a list
 	# Time limits are for a quiet machine; a busy one, or a sanitizer, may need several times that.

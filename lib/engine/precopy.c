@@ -15,6 +15,7 @@
 #include "engine/actions.h"
 
 #define POLL_NS (20 * NS_PER_MS)
+#define LAST_LOOK_SLACK_US 200000u
 
 /* Below this a round says little about the link: the rate that was measured before stands. */
 #define MEASURE_BYTES_MIN (4ull << 20)
@@ -346,6 +347,34 @@ static void on_drained(struct session *session)
 	phase_release(session, &session->main);
 }
 
+/*
+ * The last look may find far more than the round before let expect, for instance when the kernel
+ * lost count and calls every page dirty. The limit holds then, too: the guest goes home. Some slack
+ * is given, since what is dirtied between the decision and the stop could not be known.
+ */
+static bool against_the_limit(struct session *session)
+{
+	struct precopy *precopy = &session->precopy;
+	uint64_t limit_us = 2 * session->config.downtime_us_max + LAST_LOOK_SLACK_US;
+	struct hf_error err = { 0 };
+	double us;
+
+	if (!precopy->bytes_per_second)
+		return false;
+	us = (double)(precopy->dirty_pages << HF_PAGE_SHIFT) * 1e6 /
+	     (double)precopy->bytes_per_second;
+	if (us <= (double)limit_us)
+		return false;
+	(void)error_set(&err, HF_E_NOT_CONVERGED, 0,
+			"with the vCPUs stopped %llu pages were found dirty: at %llu MiB/s a "
+			"stand-still of %.0f ms, the limit is %llu ms",
+			(unsigned long long)precopy->dirty_pages,
+			(unsigned long long)(precopy->bytes_per_second >> 20), us / 1000,
+			(unsigned long long)(session->config.downtime_us_max / 1000));
+	session_fail(session, &err);
+	return true;
+}
+
 static void on_final_synced(struct session *session)
 {
 	struct precopy *precopy = &session->precopy;
@@ -353,6 +382,8 @@ static void on_final_synced(struct session *session)
 	if (session->source.state != SOURCE_DRAINING)
 		return;
 	merge(session);
+	if (against_the_limit(session))
+		return;
 	precopy->round++;
 	precopy->final_pages = true;
 	trace(session, HF_TRACE_ROUND, NULL, precopy->round,
