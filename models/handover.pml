@@ -50,7 +50,7 @@ inline swap(r)
 	fi
 }
 
-/* Serves what is under way, in any order. Late requests arrive, or do not: then they are skipped. */
+/* Serves what is under way, in any order. Late requests arrive, or do not: they are skipped. */
 active proctype ledger()
 {
 end:	do

@@ -41,7 +41,7 @@ run()
 	suites='--no-suite long' # make check-all runs these
 	[ "$1" = plain ] || suites="--suite unit --suite sim --suite fuzz"
 	# shellcheck disable=SC2086 # a list
-	# Time limits are for a quiet machine; a busy one, or a sanitizer, may need several times that.
+	# Time limits are for a quiet machine; a busy one, or a sanitizer, needs several times that.
 	meson test -C "$2" --no-rebuild --num-processes "$jobs" --timeout-multiplier 5 \
 		--print-errorlogs $suites </dev/null
 }

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# The checker guest can fail: with selftest= it damages its own memory after the first pass, and must
-# then say CORRUPT, name what is wrong, and power off with status 3.
+# The checker guest can fail: with selftest= it damages its own memory after the first pass, and
+# must then say CORRUPT, name what is wrong, and power off with status 3.
 . "${HF_TESTS_SYSTEM:-$(dirname "$0")}/functions.sh"
 requires qemu-system-x86_64
 

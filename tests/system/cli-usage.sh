@@ -17,7 +17,7 @@ wrong()
 	file_has "$tmp/err" "$regex"
 }
 
-# failed REGEX ARGS...: the line is right, but it cannot be done: status 1, and the last line says why.
+# failed REGEX ARGS...: the line is right, but it cannot be done: status 1; the last line says why.
 failed()
 {
 	regex=$1
@@ -70,12 +70,12 @@ failed 'not reached' quit "$tmp/file"
 failed "no-such-kernel" run --guest kvm --kernel "$tmp/no-such-kernel" --control "$tmp/c" \
 	--ledger "file:$tmp" --serial none
 failed 'ledger' run --guest thread --control "$tmp/c" --ledger carrier-pigeon: --serial none
-failed 'the path is longer than' run --guest thread --memory 64M --ledger "file:$tmp" --serial none \
-	--control "$tmp/$(printf '%0120d' 0)"
+failed 'the path is longer than' run --guest thread --memory 64M --ledger "file:$tmp" \
+	--serial none --control "$tmp/$(printf '%0120d' 0)"
 failed 'no-such-folder' run --guest thread --memory 64M --ledger "file:$tmp" --serial none \
 	--control "$tmp/c" --trace "$tmp/no-such-folder/trace"
-failed 'device' run --guest thread --memory 64M --ledger "file:$tmp" --serial none --control "$tmp/c" \
-	--device floppy:a
+failed 'device' run --guest thread --memory 64M --ledger "file:$tmp" --serial none \
+	--control "$tmp/c" --device floppy:a
 failed '"nonsense"|nonsense' run --guest thread --memory 64M --ledger "file:$tmp" --serial none \
 	--control "$tmp/c" --incoming unix:"$tmp/m" --filter fault:nonsense.op:1
 failed 'carrier-pigeon' run --guest thread --memory 64M --ledger "file:$tmp" --serial none \
