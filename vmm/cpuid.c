@@ -236,14 +236,15 @@ int cpuid_make(struct cpuid *cpuid, const struct vm *vm, uint32_t vcpu_count, st
 
 int cpuid_set(const struct cpuid *cpuid, int cpu_fd, uint32_t index, struct hf_error *err)
 {
-	struct {
+	union {
 		struct kvm_cpuid2 header;
-		struct kvm_cpuid_entry2 entries[CPUID_ENTRIES_MAX];
-	} list = { .header.nent = cpuid->count };
+		uint8_t space[sizeof(struct kvm_cpuid2) + sizeof(cpuid->entries)];
+	} list = { .space = { 0 } };
 
-	memcpy(list.entries, cpuid->entries, sizeof(list.entries));
+	list.header.nent = cpuid->count;
+	memcpy(list.header.entries, cpuid->entries, cpuid->count * sizeof(cpuid->entries[0]));
 	for (uint32_t i = 0; i < cpuid->count; i++) {
-		struct kvm_cpuid_entry2 *entry = &list.entries[i];
+		struct kvm_cpuid_entry2 *entry = &list.header.entries[i];
 
 		if (entry->function == 1)
 			entry->ebx = (entry->ebx & 0x00ffffffu) | index << 24;

@@ -229,13 +229,13 @@ static void *cpu_thread(void *arg)
 /* All signals are blocked in KVM_RUN too, except for the kick. The kernel's set has 8 bytes. */
 static int set_signal_mask(const struct cpu *cpu)
 {
-	struct {
+	union {
 		struct kvm_signal_mask header;
-		uint8_t bytes[8];
+		uint8_t space[sizeof(struct kvm_signal_mask) + 8];
 	} mask = { .header.len = 8 };
 	uint64_t set = ~(1ull << (kick_signal() - 1));
 
-	memcpy(mask.bytes, &set, sizeof(set));
+	memcpy(mask.header.sigset, &set, sizeof(set));
 	return ioctl(cpu->fd, KVM_SET_SIGNAL_MASK, &mask) < 0 ? -errno : 0;
 }
 
