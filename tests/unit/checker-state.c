@@ -244,6 +244,45 @@ static void missing_and_strange_sections_are_refused(void **state)
 	target->ops->free(target);
 }
 
+/* Wherever it stops, what it saves is what it would take. */
+static void its_own_state_is_always_possible(void **state)
+{
+	static const char *const devices[] = { "sim", "sim" };
+	struct guest_config config = {
+		.memory_bytes = 8 * MEMORY,
+		.vcpu_count = VCPUS,
+		.serial = "none",
+		.command_line = "mem=4 dma=20 beat=100",
+		.devices = devices,
+		.device_count = 2,
+	};
+	uint8_t *buf = malloc(HF_STATE_SECTION_MAX);
+	struct guest *guest = NULL;
+	struct hf_error err = { 0 };
+
+	(void)state;
+	assert_non_null(buf);
+	assert_int_equal(thread_guest_new(&config, &guest, &err), 0);
+	for (uint32_t i = 0; i < 100; i++) {
+		const struct hf_machine *machine = &guest->machine;
+		struct hf_state_section section;
+
+		run(guest);
+		nap(3000000 + 10000 * (long)i); /* to stop elsewhere each time */
+		stop(guest);
+		for (uint32_t s = 0; s < 2 + VCPUS + 2; s++) {
+			assert_int_equal(machine->ops->state_save(machine->self, s, &section, buf,
+								  HF_STATE_SECTION_MAX, &err),
+					 0);
+			if (machine->ops->state_load(machine->self, &section, buf, &err) != 0)
+				fail_msg("after %u stops: %s", i, err.text);
+		}
+	}
+	assert_false(corrupt(guest));
+	guest->ops->free(guest);
+	free(buf);
+}
+
 /* Any word, with any of these values: refused, or harmless (and then CORRUPT, or not). */
 static void made_up_state_does_no_harm(void **state)
 {
@@ -313,6 +352,7 @@ int main(void)
 		cmocka_unit_test(one_old_page_is_found),
 		cmocka_unit_test(one_old_vcpu_is_found),
 		cmocka_unit_test(missing_and_strange_sections_are_refused),
+		cmocka_unit_test(its_own_state_is_always_possible),
 		cmocka_unit_test(made_up_state_does_no_harm),
 		cmocka_unit_test(shapes_are_compared),
 	};
