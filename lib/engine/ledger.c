@@ -104,6 +104,9 @@ static enum target_event target_meaning(const struct job *job)
 		return TARGET_E_LEDGER_DONE;
 	if (job->arg[0] == LEDGER_OP_NOTE)
 		return TARGET_E_LEDGER_DONE;
+	/* A record that is gone says nothing: the start may have been recorded, and read. */
+	if (job->arg[0] == LEDGER_OP_STARTED && !job->record.revision)
+		return TARGET_E_LEDGER_UNKNOWN;
 	return TARGET_E_LEDGER_HOME;
 }
 

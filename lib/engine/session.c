@@ -55,6 +55,92 @@ static bool is_echo(const struct session *session, uint32_t event, uint32_t happ
 	       session->target.state >= TARGET_HALTING;
 }
 
+/* Is it an answer to what a state asked for, or a timer of that state? */
+static bool source_is_answer(enum source_event event)
+{
+	switch (event) {
+	case SOURCE_E_ACCEPTED:
+	case SOURCE_E_CONVERGED:
+	case SOURCE_E_DEVICES_DONE:
+	case SOURCE_E_DEVICES_LOST:
+	case SOURCE_E_MACHINE_DONE:
+	case SOURCE_E_DRAINED:
+	case SOURCE_E_LEDGER_DONE:
+	case SOURCE_E_LEDGER_HOME:
+	case SOURCE_E_LEDGER_CLAIMED:
+	case SOURCE_E_LEDGER_AWAY:
+	case SOURCE_E_LEDGER_UNKNOWN:
+	case SOURCE_E_RETRY:
+	case SOURCE_E_GIVE_UP:
+		return true;
+	case SOURCE_E_START:
+	case SOURCE_E_LOADED:
+	case SOURCE_E_STARTED:
+	case SOURCE_E_RETURNED:
+	case SOURCE_E_CANCEL:
+	case SOURCE_E_ABORT:
+	case SOURCE_E_LOST:
+	case SOURCE_E_FAIL:
+	case SOURCE_EVENT_COUNT:
+		return false;
+	}
+	return false;
+}
+
+static bool target_is_answer(enum target_event event)
+{
+	switch (event) {
+	case TARGET_E_PREPARED:
+	case TARGET_E_DEVICES_DONE:
+	case TARGET_E_MACHINE_DONE:
+	case TARGET_E_LEDGER_DONE:
+	case TARGET_E_LEDGER_HOME:
+	case TARGET_E_LEDGER_UNKNOWN:
+	case TARGET_E_RETRY:
+	case TARGET_E_GIVE_UP:
+		return true;
+	case TARGET_E_START:
+	case TARGET_E_CONNECTED:
+	case TARGET_E_GREETED:
+	case TARGET_E_ENDED:
+	case TARGET_E_GO:
+	case TARGET_E_CANCEL:
+	case TARGET_E_ABORT:
+	case TARGET_E_LOST:
+	case TARGET_E_FAIL:
+	case TARGET_EVENT_COUNT:
+		return false;
+	}
+	return false;
+}
+
+/*
+ * An answer that was queued behind the event that left its state answers nothing any more: taken
+ * for the answer to what the new state asked, the end of an offer would be the end of a revoke
+ * (docs/invariants.md, "What the tables ask of the engine").
+ */
+static bool is_stale(struct session *session, uint32_t event, uint32_t happened_in)
+{
+	if (happened_in == state_of(session))
+		return false;
+	if (!(session_is_source(session) ? source_is_answer((enum source_event)event)
+					 : target_is_answer((enum target_event)event)))
+		return false;
+	/* The time to give up was that of several states; it has not gone by unheard. */
+	if ((event == (session_is_source(session) ? (uint32_t)SOURCE_E_GIVE_UP
+						  : (uint32_t)TARGET_E_GIVE_UP)) &&
+	    session->give_up_ns == NEVER)
+		session->give_up_ns = time_now_ns() + RETRY_NS;
+	return true;
+}
+
+/* On the way back, and once it has claimed, a broken connection is no failure of what is done. */
+static bool is_beyond_links(const struct session *session)
+{
+	return session_is_source(session) ? session->source.state >= SOURCE_REVOKING
+					  : session->target.state >= TARGET_CLAIMING;
+}
+
 static bool has_ended(const struct session *session)
 {
 	return session_is_source(session) ? source_ended(session->source.state)
@@ -85,6 +171,10 @@ void session_fail(struct session *session, const struct hf_error *err)
 
 	if (has_ended(session))
 		return;
+	if (link && is_beyond_links(session)) {
+		keep(session, err, link);
+		return;
+	}
 	if (link && session->grace_ns != NEVER)
 		return; /* the same again, while we wait for a better reason */
 	keep(session, err, link);
@@ -239,7 +329,7 @@ static void check_time(struct session *session)
 	pending_expire(session, now);
 	if (session->state_deadline_ns <= now)
 		state_deadline_passed(session, now);
-	if (passed(&session->grace_ns, now))
+	if (passed(&session->grace_ns, now) && !is_beyond_links(session))
 		post_fail(session);
 	if (passed(&session->poll_ns, now))
 		precopy_poll(session);
@@ -412,7 +502,7 @@ static bool apply_events(struct session *session)
 		session->event_head = (session->event_head + 1) % EVENTS_MAX;
 		session->event_count--;
 		any = true;
-		if (is_echo(session, event, happened_in))
+		if (is_echo(session, event, happened_in) || is_stale(session, event, happened_in))
 			continue;
 		if (session_is_source(session))
 			source_apply(session, (enum source_event)event);

@@ -68,7 +68,7 @@ static void refusals_keep_the_guest_at_home_and_tell_why(void **state)
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct pair pair;
 
-		print_message("%s %s\n", cases[i].source ? cases[i].source : "",
+		print_message("# %s %s\n", cases[i].source ? cases[i].source : "",
 			      cases[i].target ? cases[i].target : "");
 		pair_init(&pair, &(struct pair_config){ .memory_bytes = 4 << 20,
 							.device_count = 2,

@@ -378,13 +378,13 @@ bool side_saw(const struct side *side, uint32_t id, const char *text)
 static void side_print(const struct side *side)
 {
 	for (uint32_t i = 0; i < side->trace_count; i++)
-		print_message("%s: %s %s %llu %llu %llu %llu\n", side->label,
+		print_message("# %s: %s %s %llu %llu %llu %llu\n", side->label,
 			      hf_trace_name(side->trace[i].id), side->trace[i].text,
 			      (unsigned long long)side->trace[i].arg[0],
 			      (unsigned long long)side->trace[i].arg[1],
 			      (unsigned long long)side->trace[i].arg[2],
 			      (unsigned long long)side->trace[i].arg[3]);
-	print_message("%s: outcome %s, %s\n", side->label, hf_outcome_name(side->outcome),
+	print_message("# %s: outcome %s, %s\n", side->label, hf_outcome_name(side->outcome),
 		      side->error.text);
 }
 
