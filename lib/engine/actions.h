@@ -104,6 +104,7 @@ int config_take(struct session *session, const struct hf_config *config, struct 
 void ledger_submit(struct session *session, enum ledger_op op);
 void ledger_submit_read(struct session *session);
 void ledger_explain(struct session *session);
+void ledger_check_time(struct session *session, uint64_t now_ns);
 
 /* greet.c: HELLO and ACCEPT */
 int greet_send(struct session *session, struct hf_error *err); /* on the link worker */

@@ -17,6 +17,7 @@
 enum answer { DONE, REFUSED, UNKNOWN };
 
 #define OP_READ LEDGER_OP_COUNT /* arg[0] of a job that only reads */
+#define BACKLOG_MAX 2u /* an offer that is under way, and the revoke behind it */
 #define SWAPS_MAX 64u /* lost races in one operation: somebody is writing in a loop */
 
 static int unknown(struct job *job)
@@ -188,13 +189,40 @@ static void on_ledger_done(struct session *session, const struct job *job)
 				     : (uint32_t)target_meaning(job));
 }
 
+/*
+ * A ledger that hangs (a disk that does not sync, a server that does not answer) holds its worker,
+ * not the session: after a while the answer counts as unknown, and what comes late is stale. While
+ * it hangs, questions are not piled up behind each other.
+ */
 static void submit(struct session *session, struct job *job)
 {
 	job->done = on_ledger_done;
 	job->arg[1] = ++session->ledger_ticket;
 	session->ledger_busy = true;
+	session->ledger_deadline_ns =
+		time_now_ns() + session->config.ledger_us_max * NS_PER_US + NS_PER_S;
 	session->retry_ns = NEVER;
-	worker_submit(&session->ledger_worker, job);
+	if (worker_backlog(&session->ledger_worker) < BACKLOG_MAX)
+		worker_submit(&session->ledger_worker, job);
+}
+
+void ledger_check_time(struct session *session, uint64_t now_ns)
+{
+	struct hf_error err = { 0 };
+
+	if (!session->ledger_busy || now_ns < session->ledger_deadline_ns)
+		return;
+	session->ledger_busy = false;
+	session->ledger_ticket++; /* the answer that may still come is stale */
+	(void)error_set(&err, HF_E_LEDGER_UNKNOWN, 0, "%.160s: no answer for %llu ms",
+			session->ledger.uri,
+			(unsigned long long)(session->config.ledger_us_max / 1000 + 1000));
+	if (!session->error.code || session->error_is_link) {
+		session->error = err;
+		session->error_is_link = false;
+	}
+	session_post(session, session_is_source(session) ? (uint32_t)SOURCE_E_LEDGER_UNKNOWN
+							 : (uint32_t)TARGET_E_LEDGER_UNKNOWN);
 }
 
 void ledger_submit(struct session *session, enum ledger_op op)

@@ -213,7 +213,7 @@ void session_end(struct session *session, enum hf_outcome outcome)
 	session->outcome = outcome;
 	session->ending = true;
 	session->end_ns = time_now_ns();
-	session->ending_ns = session->end_ns + LAST_WORDS_NS;
+	session->ending_ns = session->end_ns + session->config.arc_us_max * NS_PER_US;
 	if (outcome == HF_OUTCOME_AWAY || outcome == HF_OUTCOME_RUNNING)
 		error_clear(&session->error);
 	else if (!session->error.code)
@@ -333,6 +333,7 @@ static void check_time(struct session *session)
 		post_fail(session);
 	if (passed(&session->poll_ns, now))
 		precopy_poll(session);
+	ledger_check_time(session, now);
 	if (passed(&session->retry_ns, now))
 		session_post(session, session_is_source(session) ? (uint32_t)SOURCE_E_RETRY
 								 : (uint32_t)TARGET_E_RETRY);
@@ -356,9 +357,13 @@ HF_EXPORT uint64_t hf_session_deadline(const struct hf_session *handle)
 		session->give_up_ns,
 		session->grace_ns,
 		session->poll_ns,
+		session->ledger_busy ? session->ledger_deadline_ns : NEVER,
 		session->control_open && !session->ending ? session->keepalive_ns : NEVER,
 		peer_matters(session) ? silence_ns(session) : NEVER,
 		session->ending ? session->ending_ns : NEVER,
+		session->ending && session->end_ns + LAST_WORDS_NS > time_now_ns()
+			? session->end_ns + LAST_WORDS_NS
+			: NEVER,
 	};
 	uint64_t deadline = session->stepped ? NEVER : 0;
 
@@ -515,11 +520,26 @@ static bool apply_events(struct session *session)
 	return any;
 }
 
+/* Jobs that nobody waits for any more, such as the end of dirty tracking: hf_session_free() would.
+ */
+static bool all_idle(struct session *session)
+{
+	bool idle = worker_idle(&session->machine_worker);
+
+	for (uint32_t i = 0; idle && i < session->device_count; i++)
+		idle = worker_idle(&session->slots[i].worker);
+	return idle;
+}
+
 static void maybe_done(struct session *session)
 {
+	uint64_t now = time_now_ns();
+
 	if (!session->ending || session->ended)
 		return;
-	if (!worker_idle(&session->link_worker) && time_now_ns() < session->ending_ns)
+	if (!worker_idle(&session->link_worker) && now < session->end_ns + LAST_WORDS_NS)
+		return;
+	if (!all_idle(session) && now < session->ending_ns)
 		return;
 	if (session->control_open)
 		channel_shutdown(&session->control); /* whoever still hangs on it comes back */

@@ -190,6 +190,7 @@ struct session {
 	bool cancel_seen;
 	uint32_t ledger_ticket; /* of the last request: answers to earlier ones are stale */
 	bool ledger_busy;
+	uint64_t ledger_deadline_ns; /* of the request under way */
 	uint64_t keepalives;
 	bool too_late;
 

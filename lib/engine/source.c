@@ -142,11 +142,12 @@ static uint64_t state_us_max(const struct session *session)
 	case SOURCE_QUIETING:
 	case SOURCE_QUIESCING:
 	case SOURCE_STOPPING:
-	case SOURCE_UNDOING:
+		return config->arc_us_max;
+	case SOURCE_UNDOING: /* the way home is worth more patience: its end is a paused guest */
 	case SOURCE_REVIVING:
 	case SOURCE_RESUMING:
 	case SOURCE_LOSING:
-		return config->arc_us_max;
+		return 4 * config->arc_us_max;
 	case SOURCE_ENTERING:
 	case SOURCE_OFFERING:
 		return 2 * config->ledger_us_max;

@@ -77,7 +77,6 @@ static bool next_job(struct worker *worker, struct job *ret_job)
 	bool got = false;
 
 	(void)pthread_mutex_lock(&worker->lock);
-	worker->busy = false;
 	while (!worker->quit && !worker->count)
 		(void)pthread_cond_wait(&worker->wake, &worker->lock);
 	if (!worker->quit) {
@@ -103,6 +102,10 @@ static void *worker_main(void *arg)
 		job.end_ns = time_now_ns();
 		if (job.code < 0 && !job.err.code)
 			(void)error_set(&job.err, job.code, 0, "%s", hf_error_explain(job.code));
+		/* Idle first: whoever takes the completion may ask, and is not woken again. */
+		(void)pthread_mutex_lock(&worker->lock);
+		worker->busy = false;
+		(void)pthread_mutex_unlock(&worker->lock);
 		completions_put(worker->completions, &job);
 	}
 	return NULL;
@@ -149,6 +152,16 @@ bool worker_idle(struct worker *worker)
 	idle = !worker->busy && !worker->count;
 	(void)pthread_mutex_unlock(&worker->lock);
 	return idle;
+}
+
+uint32_t worker_backlog(struct worker *worker)
+{
+	uint32_t count;
+
+	(void)pthread_mutex_lock(&worker->lock);
+	count = worker->count;
+	(void)pthread_mutex_unlock(&worker->lock);
+	return count;
 }
 
 void worker_stop(struct worker *worker)

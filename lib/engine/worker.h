@@ -77,6 +77,8 @@ int worker_start(struct worker *worker, struct session *session, struct completi
 void worker_submit(struct worker *worker, const struct job *job);
 /* Nothing in the mailbox and nothing running. */
 bool worker_idle(struct worker *worker);
+/* Jobs that wait behind the running one. */
+uint32_t worker_backlog(struct worker *worker);
 /* Wait for the running job, drop the others, end the thread. Takes one that never started. */
 void worker_stop(struct worker *worker);
 

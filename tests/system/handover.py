@@ -7,8 +7,8 @@ Handovers between shipped binaries, each judged by the guest itself.
   handover.py --list
 
 A guest (the checker; KVM where there is KVM, else the thread guest, which is said) runs in one
-`holdfast run`, a target awaits it in another. After each handover, wherever the guest is then, it has
-to report two more clean passes than it had, so that one whole verification of memory, devices and
+`holdfast run`, a target awaits it in another. After each handover, wherever it is then, it has to
+report two more clean passes than it had, so that one whole verification of memory, devices and
 state was begun and ended there; CORRUPT anywhere is a failure. Results are TAP.
 
 Environment: HOLDFAST. Files go to a temporary folder, kept when a test fails.
@@ -430,8 +430,8 @@ def silent(test):
 
 def never_loaded(test):
     """A target that lives and never answers END: its device hangs in RESUMING -> STOP."""
-    target = test.target(filters=("delay:device[0].set_state=STOP:20000",))
-    answer = test.migrate(target, **{"peer-timeout": 2000, "device-timeout": 3000})
+    target = test.target(filters=("delay:device[0].set_state=STOP:60000",))
+    answer = test.migrate(target, **{"peer-timeout": 3000, "device-timeout": 9000})
     test.assert_home(None, answer, "waited too long for LOADED")
     target.kill()
 
@@ -457,9 +457,9 @@ def unlike(test):
 def not_converging(test):
     """The guest dirties faster than the link: throttled, and at home at the deadline."""
     target = test.target()
-    answer = test.migrate(target, **{"max-bandwidth": 48 << 20, "downtime-limit": 5,
-                                     "deadline": 15})
-    test.assert_home(target, answer, "the limit is 5 ms")
+    answer = test.migrate(target, **{"max-bandwidth": 8 << 20, "downtime-limit": 1,
+                                     "deadline": 15, "max-cpu-throttle": 30})
+    test.assert_home(target, answer, "the limit is 1 ms")
     check("throttled by 0 %" not in answer["error-desc"], "it was never throttled")
 
 
@@ -524,7 +524,7 @@ SUITES = {
         ("a target that is stopped", {}, silent),
         ("a target that never answers", {}, never_loaded),
         ("a guest that does not converge",
-         {"load": LOAD.replace("rate=6000", "rate=0"), "memory": "96M"},
+         {"load": LOAD.replace("mem=48 rate=6000", "mem=24 rate=0"), "memory": "64M"},
          not_converging),
     ],
 }
