@@ -92,6 +92,8 @@ static void capture(struct pair *pair, const struct pair_config *config, uint32_
 	}
 	pair_init(pair, config);
 	pair->source.config.capture = folder;
+	/* A source connects in every session here: on a busy machine, late. */
+	pair->target.config.listen_us_max = 30 * 1000000;
 	pair->source.dirty_pages_per_sync = 300;
 	pair->source.dirty_syncs_left = dirty_syncs;
 	pair_run(pair);
@@ -168,6 +170,8 @@ static void a_session_that_is_refused_or_given_up_holds(void **state)
 					       .target_filter = cases[i].target },
 			2);
 		pair_assert_home(&pair);
+		print_message("# source: %s\n# target: %s\n", pair.source.error.text,
+			      pair.target.error.text);
 		pair_done(&pair);
 		assert_int_equal(verify(false), 0);
 		(void)teardown(state);
