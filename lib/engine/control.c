@@ -303,12 +303,15 @@ static int run_attach(struct session *session, struct job *job)
 			       &job->err);
 	if (code < 0)
 		return code;
-	bulk->open = true;
 	(void)snprintf(name, sizeof(name), "bulk-%u", job->index);
 	code = control_capture(session, &bulk->channel, name, &job->err);
 	if (code == 0 && session->config.filters)
 		code = hf_filters_channel(session->config.filters, &bulk->channel, "bulk",
 					  job->index + 1, &job->err);
+	/* control_cut() stores cut and then looks at open: one of us sees the other's. */
+	atomic_store(&bulk->open, true);
+	if (atomic_load(&session->cut))
+		channel_shutdown(&bulk->channel);
 	if (code == 0)
 		code = send_attach(session, bulk, job->index, &job->err);
 	return code;
@@ -433,7 +436,7 @@ void control_cut(struct session *session)
 {
 	atomic_store(&session->cut, true);
 	for (uint32_t i = 0; i < session->channel_count; i++)
-		if (session->bulks[i].open)
+		if (atomic_load(&session->bulks[i].open))
 			channel_shutdown(&session->bulks[i].channel);
 	recv_break(session);
 	load_close(session);

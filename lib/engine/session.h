@@ -55,8 +55,8 @@ struct phase {
 /* One bulk connection. */
 struct bulk {
 	struct worker worker;
-	struct hf_channel channel; /* set by the loop thread or the worker before it is used */
-	bool open;
+	struct hf_channel channel; /* set by the loop thread or the worker before open is */
+	atomic_bool open; /* atomic: the loop thread cuts what the worker is about to attach */
 	/*
 	 * Source: pages (its worker) and device data (devices' workers) share the connection; a
 	 * record is sent whole under the lock, which also protects the rest of this part.
