@@ -13,7 +13,8 @@ cd "$(dirname "$0")/.." || exit 1
 
 export ASAN_OPTIONS="${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=1:strict_string_checks=1}"
 export UBSAN_OPTIONS="${UBSAN_OPTIONS:-halt_on_error=1:abort_on_error=1:print_stacktrace=1}"
-export TSAN_OPTIONS="${TSAN_OPTIONS:-halt_on_error=1:abort_on_error=1:second_deadlock_stack=1}"
+tsan="halt_on_error=1:abort_on_error=1:second_deadlock_stack=1"
+export TSAN_OPTIONS="${TSAN_OPTIONS:-$tsan:suppressions=$PWD/tests/tsan-suppressions}"
 
 folder_of()
 {
