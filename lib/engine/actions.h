@@ -28,6 +28,7 @@ void control_send_abort(struct session *session);
 void control_send_end(struct session *session);
 void control_send_state(struct session *session); /* the arena, within session->main */
 void control_readable(struct session *session);
+void control_breach(struct session *session, const struct hf_error *err);
 void control_keepalive(struct session *session);
 void control_cut(struct session *session); /* bulk connections; nothing hangs on them then */
 void control_shutdown(struct session *session); /* after what is in the mailbox was sent */

@@ -346,6 +346,17 @@ static void take_record(struct session *session)
 		target_control_record(session);
 }
 
+/*
+ * The peer broke the rules: nothing more of what it says counts, however much of it is there
+ * already. The connection stands, since the peer shall be told (docs/stream.md, section 8).
+ */
+void control_breach(struct session *session, const struct hf_error *err)
+{
+	session->control_deaf = true;
+	loop_unwatch(session, channel_fd(&session->control));
+	session_fail(session, err);
+}
+
 static void take_skipped(struct session *session)
 {
 	struct hf_error err = { 0 };
@@ -354,7 +365,7 @@ static void take_skipped(struct session *session)
 	if (order_skipped(&session->order, &why) == 0)
 		return;
 	(void)error_set(&err, HF_E_PROTOCOL, 0, "record 0x%x: %s", session->frame.record.type, why);
-	session_fail(session, &err);
+	control_breach(session, &err);
 }
 
 static void protocol_failed(struct session *session)
@@ -370,9 +381,7 @@ static void protocol_failed(struct session *session)
 		(void)error_set(&err, HF_E_PROTOCOL, 0, "control connection: %s%s%s",
 				frame->started ? rec_name(frame->record.type) : "",
 				frame->started ? ": " : "", frame->why ? frame->why : "broken");
-	session->control_closed = true;
-	loop_unwatch(session, channel_fd(&session->control));
-	session_fail(session, &err);
+	control_breach(session, &err);
 }
 
 static void closed(struct session *session, const struct hf_error *why)
@@ -392,7 +401,7 @@ static void closed(struct session *session, const struct hf_error *why)
 /* Feed what came to the framing; returns false when no more of it counts. */
 static bool take_bytes(struct session *session, const uint8_t *bytes, size_t length)
 {
-	while (length > 0 && !session->control_closed) {
+	while (length > 0 && !session->control_closed && !session->control_deaf) {
 		size_t consumed = 0;
 		int got = frame_push(&session->frame, bytes, length, &consumed);
 
@@ -411,7 +420,7 @@ static bool take_bytes(struct session *session, const uint8_t *bytes, size_t len
 		else if (got == FRAME_SKIPPED)
 			take_skipped(session);
 	}
-	return !session->control_closed;
+	return !session->control_closed && !session->control_deaf;
 }
 
 void control_readable(struct session *session)

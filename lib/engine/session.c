@@ -178,7 +178,7 @@ void session_fail(struct session *session, const struct hf_error *err)
 	if (link && session->grace_ns != NEVER)
 		return; /* the same again, while we wait for a better reason */
 	keep(session, err, link);
-	if (link && session->control_open && !session->control_closed) {
+	if (link && session->control_open && !session->control_closed && !session->control_deaf) {
 		/* The peer's ABORT may be on its way on the control connection. */
 		session->grace_ns = time_now_ns() + GRACE_NS;
 		return;
@@ -226,7 +226,8 @@ void session_end(struct session *session, enum hf_outcome outcome)
 /* Is a peer expected to give signs of life? */
 static bool peer_matters(const struct session *session)
 {
-	if (!session->control_open || session->control_closed || session->bye_sent)
+	if (!session->control_open || session->control_closed || session->control_deaf ||
+	    session->bye_sent)
 		return false;
 	if (session_is_source(session))
 		return session->source.state >= SOURCE_HELLO &&
@@ -444,7 +445,7 @@ static void dispatch(struct session *session, uint32_t tag)
 		(void)!read(session->completions.event_fd, &count, sizeof(count));
 		return;
 	case LOOP_CONTROL:
-		if (!session->control_closed && !session->bye_sent)
+		if (!session->control_closed && !session->control_deaf && !session->bye_sent)
 			control_readable(session);
 		return;
 	case LOOP_LISTENER:

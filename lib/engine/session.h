@@ -210,6 +210,7 @@ struct session {
 	struct pending pending[PENDING_MAX];
 	struct hf_channel control;
 	bool control_open, control_closed, bye_sent;
+	bool control_deaf; /* the peer broke the rules: it may be told why, and is not heard */
 	bool stepped;
 	uint64_t ending_ns;
 	struct frame frame;

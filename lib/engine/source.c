@@ -327,7 +327,7 @@ void source_control_record(struct session *session)
 	if (code < 0) {
 		(void)error_set(&err, HF_E_PROTOCOL, 0, "%s: %s", rec_name(frame->record.type),
 				why);
-		session_fail(session, &err);
+		control_breach(session, &err);
 		return;
 	}
 	switch (frame->record.type) {

@@ -483,5 +483,5 @@ void target_control_record(struct session *session)
 	else
 		code = take(session, &err);
 	if (code < 0)
-		session_fail(session, &err);
+		control_breach(session, &err);
 }
