@@ -328,7 +328,8 @@ static void check_time(struct session *session)
 	uint64_t now = time_now_ns();
 
 	pending_expire(session, now);
-	if (session->state_deadline_ns <= now)
+	/* What has happened already comes first: it may be what was waited for. */
+	if (session->state_deadline_ns <= now && !session->event_count)
 		state_deadline_passed(session, now);
 	if (passed(&session->grace_ns, now) && !is_beyond_links(session))
 		post_fail(session);
