@@ -277,7 +277,7 @@ static void side_config(struct side *side, const struct pair *pair,
 		.ledger_us_max = 1000000,
 		.doubt_us_max = 2000000,
 		.deadline_us = 60ull * 1000000,
-		.listen_us_max = 500000,
+		.listen_us_max = 20 * 1000000, /* busy machines are slow */
 		.trace = on_trace,
 		.trace_ctx = side,
 	};
