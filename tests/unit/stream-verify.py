@@ -361,6 +361,14 @@ def resize(number, name, size, rule, nth=0):
     return edit
 
 
+def came_back(epoch, code, cause, rule, where):
+    def edit(capture):
+        capture.records[BACK][capture.index(BACK, STARTED)] = [RETURNED, bytearray(struct.pack(
+            '<Qii248s', epoch, code, cause, b'the device would not run'))]
+        return BACK, capture.offset(BACK, RETURNED) + where, rule
+    return edit
+
+
 def header(name, at, octets, rule, where=0):
     def edit(capture):
         capture.headers[name][at:at + len(octets)] = octets
@@ -418,6 +426,10 @@ CASES = {
     'an empty ledger': change(HELLO, OUT, 184, '256s', b'', '5.1'),
     'regions that HELLO does not have': elsewhere(
         change(HELLO, OUT, 24, U32, 2, ''), OUT, REGIONS, '5.2 (a)', 8),
+    'devices that HELLO does not have': elsewhere(
+        change(HELLO, OUT, 28, U32, 1, ''), OUT, DEVICES, '5.3 (a)', 8),
+    'a region without a name': change(REGIONS, OUT, 24, '64s', b'', '5.2'),
+    'a device of no kind': change(DEVICES, OUT, 8 + 64, '16s', b'', '5.3'),
     'a gpa': change(REGIONS, OUT, 8, U64, 1, '5.2'),
     'a region of no size': change(REGIONS, OUT, 16, U64, 0, '5.2'),
     'a region above 2^52': change(REGIONS, OUT, 16, U64, (1 << 52) + 4096, '5.2 (b)'),
@@ -478,6 +490,9 @@ CASES = {
                                 struct.pack('<Qii248s', 7, -4150, 0, b''), '6.2'),
     'ABORT behind STARTED': add(ABORT, BACK, BYE, struct.pack('<ii248s', -4150, 0, b''), '6.2'),
     'STARTED in another epoch': change(STARTED, BACK, 0, U64, 8, '5.12 (a)'),
+    'RETURNED in another epoch': came_back(8, -4150, 0, '5.13 (a)', 8),
+    'a code of RETURNED': came_back(7, -4200, 0, '2.4', 16),
+    'a cause of RETURNED': came_back(7, -4150, -1, '2.4', 20),
     'GO in an epoch of the past': change(GO, OUT, 0, U64, 6, '5.8 (a)'),
     'STARTED without GO': lambda c: (c.drop(OUT, GO), (BACK, c.offset(BACK, STARTED),
                                                        '11 (b)'))[1],
@@ -562,6 +577,8 @@ CASES = {
         c.insert(BULK1, c.index(BULK1, CHANNEL_END), DEVICE_END, c.body(BULK1, DEVICE_END)),
         (BULK1, c.offset(BULK1, DEVICE_END, 1), '6.3'))[1],
     'DEVICE_END missing': less(DEVICE_END, BULK1, CHANNEL_END, '6.3'),
+    'DEVICE_END of another channel\'s device': change(DEVICE_END, BULK1, 0, U32, 0, '6.3 (a)'),
+    'DEVICE_END of no device': change(DEVICE_END, BULK1, 0, U32, 3, '5.21 (a)'),
     'records of DEVICE_END': change(DEVICE_END, BULK0, 4, U32, 4, '5.21 (b)'),
     'bytes of DEVICE_END': change(DEVICE_END, BULK0, 8, U64, 20, '5.21 (b)'),
     'digest of DEVICE_END': change(DEVICE_END, BULK0, 16, U64, 1, '5.21 (b)'),
