@@ -92,8 +92,6 @@ static void capture(struct pair *pair, const struct pair_config *config, uint32_
 	}
 	pair_init(pair, config);
 	pair->source.config.capture = folder;
-	/* A source connects in every session here: on a busy machine, late. */
-	pair->target.config.listen_us_max = 30 * 1000000;
 	pair->source.dirty_pages_per_sync = 300;
 	pair->source.dirty_syncs_left = dirty_syncs;
 	pair_run(pair);
