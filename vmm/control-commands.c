@@ -74,6 +74,7 @@ static json_t *quit(void *ctx, const json_t *arguments, struct qmp_error *error)
 				"(\"force\": true quits all the same): %s",
 				err.text);
 	}
+	control->quit_forced = json_is_true(json_object_get(arguments, "force"));
 	qmp_server_event(&control->server, "SHUTDOWN",
 			 json_pack("{s:b,s:s}", "guest", 0, "reason", "host-qmp-quit"));
 	control_quit(control, 0);

@@ -21,6 +21,7 @@ struct control {
 	uint32_t guest_events; /* GUEST_EVENT_* that have happened */
 
 	bool quitting; /* as soon as no session goes on */
+	bool quit_forced; /* also if that gives up the only guest there is */
 	int exit_status;
 
 	int epoll_fd;

@@ -142,11 +142,26 @@ static void free_guest(struct control *control)
 	control->guest = NULL;
 }
 
+/*
+ * Told to leave, but the migration could not be cancelled any more, and ended with a guest here
+ * that may be the only one: whoever wanted this process to end did not know that yet.
+ */
+static void stay(struct control *control)
+{
+	if (!control->quitting || control->quit_forced ||
+	    control->guest_events & GUEST_EVENT_SHUTDOWN)
+		return;
+	control->quitting = false;
+	control->exit_status = 0;
+	control_say(control, "not leaving after all, since the guest is here: ask again to end it");
+}
+
 static void target_ended(struct control *control, const struct migration *migration)
 {
 	if (migration->outcome == HF_OUTCOME_RUNNING) {
 		control->awaits_guest = false;
 		control_say(control, "the guest is here: %s", control_run_state(control));
+		stay(control);
 		return;
 	}
 	if (migration->outcome == HF_OUTCOME_WAITING) {
@@ -154,6 +169,7 @@ static void target_ended(struct control *control, const struct migration *migrat
 		control->awaits_guest = false;
 		control_say(control, "the guest is here%s, and paused: %s",
 			    migration->broken ? ", perhaps" : "", migration->error.text);
+		stay(control);
 		return;
 	}
 	control_say(control, "incoming migration failed: %s", migration->error.text);
@@ -170,6 +186,7 @@ static void source_ended(struct control *control, const struct migration *migrat
 	case HF_OUTCOME_WAITING:
 		control_say(control, "in doubt, so the guest waits, paused and whole: %s",
 			    migration->error.text);
+		stay(control);
 		break;
 	case HF_OUTCOME_LOST:
 		control_say(control, "the guest is here and paused: %s", migration->error.text);

@@ -224,6 +224,7 @@ class Test:
     def assert_away(self, target, answer, paused=False):
         check(answer["status"] == "completed", f"not away: {answer}")
         check(self.source.status() == "postmigrate", f"the source is {self.source.status()}")
+        self.seen = self.source.passes()  # all of them: it has been freed there
         self.source.kill()
         self.source = target
         if paused:
@@ -238,6 +239,7 @@ class Test:
         for word in words:
             check(word in text, f"the reason \"{text}\" does not say \"{word}\"")
         check(text, "no reason")
+        self.seen = self.source.passes()  # a pass that is under way now is not proof enough
         wanted = "paused" if paused else "running"
         check(self.source.status() == wanted, f"the source is {self.source.status()}")
         if paused:
@@ -251,7 +253,7 @@ class Test:
             log = target.log_end()
             for word in words:
                 check(word in log, f"the target's reason does not say \"{word}\": {log}")
-            check(not target.passes(), "the guest ran at the target")
+            check(not target.lines(), "the guest ran at the target")
 
     def end(self):
         for vm in self.vms:
@@ -382,7 +384,7 @@ def no_memory(test):
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
     check(target.returncode == 1, f"status {target.returncode}")
-    check("memory" in target.stderr.lower(), f"no word about memory: {target.stderr}")
+    check("Cannot allocate memory" in target.stderr, f"no word about memory: {target.stderr}")
     test.source.wait_passes(test.source.passes() + 2)
 
 
@@ -411,6 +413,19 @@ def closed(side, kind, op, numbers):
             ", ".join(str(n) for n in numbers), {}, run)
 
 
+def wait_state(vm, *states):
+    """Until its migration stands in one of them, which a filter makes long enough to see."""
+    deadline = time.monotonic() + 30
+    while True:
+        answer = vm.qmp.execute("query-migrate")
+        own = answer.get("holdfast", {})
+        if own.get("state") in states:
+            return
+        check(own.get("outcome", "none") == "none", f"not seen in {states}: {answer}")
+        check(time.monotonic() < deadline, f"never in {states}: {answer}")
+        select.select([vm.qmp.link], [], [], 0.005)
+
+
 def cancelled(states):
     """Cancelled when it is slow enough to be hit in the state: by a delay there."""
     def run(test):
@@ -421,15 +436,7 @@ def cancelled(states):
             test.source.qmp.execute(
                 "migrate", uri=target.uri,
                 filters=[s[1] for s in (spec,) if s[0] == "source"])
-            deadline = time.monotonic() + 30
-            while True:
-                answer = test.source.qmp.execute("query-migrate")
-                own = answer.get("holdfast", {})
-                if own.get("state") == state or answer["status"] in ("completed", "failed"):
-                    break
-                check(time.monotonic() < deadline, f"never in {state}: {answer}")
-                select.select([test.source.qmp.link], [], [], 0.005)
-            check(own.get("state") == state, f"not seen in {state}: {answer}")
+            wait_state(test.source, state)
             try:
                 test.source.qmp.execute("migrate_cancel")
             except Failure as why:
@@ -441,6 +448,56 @@ def cancelled(states):
             else:
                 test.assert_home(target, answer, "cancel")
     return ("cancel in: " + " ".join(s[0] for s in states), {}, run)
+
+
+def end_of(vm):
+    """Its exit status, when it has ended by itself."""
+    try:
+        return vm.process.wait(20)
+    except subprocess.TimeoutExpired as why:
+        raise Failure(f"{vm.name} has not ended") from why
+
+
+def signal_in_time(test):
+    """The target is told to leave while it loads: the guest stays where it is."""
+    target = test.target()
+    test.source.qmp.execute("migrate", uri=target.uri, filters=["delay:memory.dirty_sync:2000"])
+    wait_state(test.source, "PRECOPY")
+    target.process.terminate()
+    answer = test.source.qmp.wait_status(("completed", "failed", "cancelled"), 60)
+    check(end_of(target) == 0, f"it was told to leave, and says otherwise: {target.log_end()}")
+    test.assert_home(None, answer, "cancel")
+
+
+def signal_too_late(test):
+    """The target is told to leave when it has claimed the guest: it has to keep it."""
+    target = test.target(filters=("delay:device[0].set_state=RUNNING_P2P:4000",))
+    test.source.qmp.execute("migrate", uri=target.uri)
+    wait_state(test.source, "COMMITTING")
+    target.process.terminate()
+    answer = test.source.qmp.wait_status(("completed", "failed", "cancelled"), 60)
+    test.assert_away(target, answer)
+    target.process.terminate()
+    check(end_of(target) == 0, "told to leave once more, it fails")
+
+
+def signal_in_doubt(test):
+    """The source is told to leave, and then nobody knows whose the guest is: it has to stay."""
+    target = test.target()
+    test.source.qmp.execute("migrate", uri=target.uri, **{"doubt-timeout": 6000}, filters=[
+        "fault:ledger.swap=OFFERED:1:after", "fault:ledger.swap:2+", "fault:ledger.read:2+"])
+    wait_state(test.source, "REVOKING", "DOUBT")
+    test.source.process.terminate()
+    deadline = time.monotonic() + 60
+    while test.source.qmp.execute("query-migrate")["holdfast"]["outcome"] == "none":
+        check(time.monotonic() < deadline, "no outcome")
+        select.select([test.source.qmp.link], [], [], 0.05)
+    answer = test.source.qmp.execute("query-migrate")["holdfast"]
+    check(answer["outcome"] == "waiting", f"{answer}")
+    check(test.source.status() == "paused", f"the source is {test.source.status()}")
+    check(not target.lines(), "the guest ran at the target")
+    test.source.qmp.execute("quit", force=True)
+    check(end_of(test.source) == 0, "it does not leave by force")
 
 
 def silent(test):
@@ -553,6 +610,11 @@ SUITES = {
         ("COMMITTING", ("target", "delay:device[0].set_state=RUNNING_P2P:700")),
         ("OFFERING", ("source", "delay:ledger.swap:300")),
     ])],
+    "signals": [
+        ("a target that is told to leave while it loads", {}, signal_in_time),
+        ("a target that is told to leave when it has claimed the guest", {}, signal_too_late),
+        ("a source that is told to leave and then in doubt", {}, signal_in_doubt),
+    ],
     "silence": [
         ("a target that is stopped", {}, silent),
         ("a target that never answers", {}, never_loaded),
