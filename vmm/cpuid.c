@@ -314,8 +314,8 @@ static int missing(const struct feature_register *feature, uint32_t bits, struct
 		    feature_names[i].reg == feature->reg && feature_names[i].bit == bit)
 			name = feature_names[i].name;
 	return fail(err, HF_E_MISMATCH, 0,
-		    "the source's guest sees CPU feature %s (CPUID %x.%u %s bit %u), which this "
-		    "host lacks",
+		    "the source's guest sees CPU feature %s (CPUID %x.%u %s bit %u), which the "
+		    "target's host lacks",
 		    name, feature->function, feature->index, register_names[feature->reg], bit);
 }
 
@@ -333,8 +333,9 @@ int cpuid_check(const struct cpuid *source, const struct cpuid *here, struct hf_
 	uint32_t bits = cpuid_phys_bits(source), bits_here = cpuid_phys_bits(here);
 
 	if (!same_vendor(source, here))
-		return fail(err, HF_E_MISMATCH, 0,
-			    "the source's guest sees a CPU of another vendor than this host's");
+		return fail(
+			err, HF_E_MISMATCH, 0,
+			"the source's guest sees a CPU of another vendor than the target's host");
 	for (size_t i = 0; i < sizeof(feature_registers) / sizeof(feature_registers[0]); i++) {
 		const struct feature_register *feature = &feature_registers[i];
 		uint32_t seen =
@@ -347,7 +348,8 @@ int cpuid_check(const struct cpuid *source, const struct cpuid *here, struct hf_
 	}
 	if (bits > bits_here)
 		return fail(err, HF_E_MISMATCH, 0,
-			    "the source's guest sees %u bits of physical address, this host has %u",
+			    "the source's guest sees %u bits of physical address, the target's "
+			    "host has %u",
 			    bits, bits_here);
 	return 0;
 }

@@ -84,22 +84,23 @@ static int check_function(const struct pci_device *device, struct reader *reader
 	take(reader, ids, sizeof(ids));
 	if (ids[0] != here[0] || ids[1] != here[1])
 		return fail(err, HF_E_MISMATCH, 0,
-			    "device %s is a %04x:%04x at the source and a %04x:%04x here",
+			    "device %s is a %04x:%04x at the source and a %04x:%04x at the target",
 			    device->name, ids[0], ids[1], here[0], here[1]);
 	vectors = take_u32(reader);
 	if (vectors != device->msix.count)
 		return fail(err, HF_E_MISMATCH, 0,
-			    "device %s has %u MSI-X vectors at the source and %u here",
+			    "device %s has %u MSI-X vectors at the source and %u at the target",
 			    device->name, vectors, device->msix.count);
 	for (uint32_t i = 0; i < PCI_BARS; i++) {
 		uint64_t size = take_u64(reader);
 		uint64_t size_here = device->bars[i].size | (device->bars[i].wide ? 1 : 0);
 
 		if (size != size_here)
-			return fail(err, HF_E_MISMATCH, 0,
-				    "device %s, BAR %u: %ju bytes at the source and %ju here",
-				    device->name, i, (uintmax_t)(size & ~1ull),
-				    (uintmax_t)(size_here & ~1ull));
+			return fail(
+				err, HF_E_MISMATCH, 0,
+				"device %s, BAR %u: %ju bytes at the source and %ju at the target",
+				device->name, i, (uintmax_t)(size & ~1ull),
+				(uintmax_t)(size_here & ~1ull));
 	}
 	if (take_hints(device, reader, ret_changed) < 0)
 		return fail(err, HF_E_MISMATCH, 0, "device %s: its vectors cannot be read",
@@ -114,8 +115,9 @@ static int check_functions(struct pci *pci, struct reader *reader, struct hf_err
 	int r = 0;
 
 	if (count != pci->device_count)
-		return fail(err, HF_E_MISMATCH, 0, "%u PCI devices at the source and %u here",
-			    count, pci->device_count);
+		return fail(err, HF_E_MISMATCH, 0,
+			    "%u PCI devices at the source and %u at the target", count,
+			    pci->device_count);
 	for (uint32_t i = 0; i < count && r == 0; i++)
 		r = check_function(pci->devices[i], reader, &changed, err);
 	if (r != 0 || !changed)
@@ -191,10 +193,10 @@ static int load_emulated(struct pci_device *device, const uint8_t *config, struc
 		if (device->emulated[i] == 0)
 			continue;
 		if (((device->config[i] ^ config[i]) & ~writable) != 0)
-			return fail(
-				err, HF_E_DEVICE_CONFIG, 0,
-				"configuration byte 0x%02x is 0x%02x at the source and 0x%02x here",
-				i, config[i], device->config[i]);
+			return fail(err, HF_E_DEVICE_CONFIG, 0,
+				    "configuration byte 0x%02x is 0x%02x at the source and 0x%02x "
+				    "at the target",
+				    i, config[i], device->config[i]);
 	}
 	for (uint32_t i = 0; i < PCI_CONFIG_SIZE; i++)
 		if (device->emulated[i] != 0)
@@ -270,8 +272,9 @@ static int check_bars(const struct pci_device *device, struct reader *reader, st
 
 		if (gpa != bar->mapped_gpa)
 			return fail(err, HF_E_DEVICE_CONFIG, 0,
-				    "BAR %u is decoded at 0x%jx at the source and at 0x%jx here", i,
-				    (uintmax_t)gpa, (uintmax_t)bar->mapped_gpa);
+				    "BAR %u is decoded at 0x%jx at the source and at 0x%jx at the "
+				    "target",
+				    i, (uintmax_t)gpa, (uintmax_t)bar->mapped_gpa);
 		for (uint32_t j = 0; j < PCI_BAR_PIECES && r == 0; j++)
 			r = check_reach(i, &bar->pieces[j], take_u32(reader), err);
 		if (r != 0)
@@ -308,7 +311,8 @@ static int load_vectors(struct pci_device *device, struct reader *reader, struct
 
 	if (count != msix->count)
 		return fail(err, HF_E_DEVICE_CONFIG, 0,
-			    "%u MSI-X vectors at the source and %u here", count, msix->count);
+			    "%u MSI-X vectors at the source and %u at the target", count,
+			    msix->count);
 	for (uint32_t i = 0; i < count; i++) {
 		struct msix_vector *vector = &msix->vectors[i];
 

@@ -59,13 +59,13 @@ static int adopt_tsc(struct kvm_guest *guest, uint32_t khz, struct hf_error *err
 	}
 	if (!guest->vm.has_tsc_scaling)
 		return fail(err, HF_E_MISMATCH, 0,
-			    "the source's TSC runs at %u kHz, this host's at %u kHz, and it cannot "
+			    "the source's TSC runs at %u kHz, the target's at %u kHz, which cannot "
 			    "scale it",
 			    khz, here);
 	for (uint32_t i = 0; i < guest->cpus.count; i++)
 		if (ioctl(guest->cpus.cpus[i].fd, KVM_SET_TSC_KHZ, (unsigned long)khz) < 0)
 			return fail(err, HF_E_MISMATCH, errno,
-				    "this host cannot run a TSC of %u kHz", khz);
+				    "the target's host cannot run a TSC of %u kHz", khz);
 	guest->tsc.khz = khz;
 	return 0;
 }
@@ -95,20 +95,22 @@ static int check_sizes(const struct kvm_guest *guest, const struct shape *shape,
 	uint32_t missing = shape->features & ~guest->vm.features;
 
 	if (shape->vcpu_count != guest->cpus.count)
-		return fail(err, HF_E_MISMATCH, 0, "%u vCPUs at the source and %u here",
+		return fail(err, HF_E_MISMATCH, 0, "%u vCPUs at the source and %u at the target",
 			    shape->vcpu_count, guest->cpus.count);
 	if (shape->memory_bytes != bytes)
-		return fail(err, HF_E_MISMATCH, 0, "%ju bytes of memory at the source and %ju here",
+		return fail(err, HF_E_MISMATCH, 0,
+			    "%ju bytes of memory at the source and %ju at the target",
 			    (uintmax_t)shape->memory_bytes, (uintmax_t)bytes);
 	if (shape->xsave_bytes > guest->vm.xsave_bytes)
 		return fail(err, HF_E_MISMATCH, 0,
-			    "the source's vCPUs have %u bytes of XSAVE state, here fit %u",
+			    "the source's vCPUs have %u bytes of XSAVE state, at the target fit %u",
 			    shape->xsave_bytes, guest->vm.xsave_bytes);
 	if ((missing & VM_EXCEPTION_PAYLOAD) != 0)
-		return fail(err, HF_E_MISMATCH, 0, "this host lacks KVM_CAP_EXCEPTION_PAYLOAD");
+		return fail(err, HF_E_MISMATCH, 0,
+			    "the target's host lacks KVM_CAP_EXCEPTION_PAYLOAD");
 	if ((missing & VM_TRIPLE_FAULT_EVENT) != 0)
 		return fail(err, HF_E_MISMATCH, 0,
-			    "this host lacks KVM_CAP_X86_TRIPLE_FAULT_EVENT");
+			    "the target's host lacks KVM_CAP_X86_TRIPLE_FAULT_EVENT");
 	/* It changes how a LAPIC's id is written down: both or none. */
 	if ((shape->features & VM_X2APIC_IDS) != (guest->vm.features & VM_X2APIC_IDS))
 		return fail(err, HF_E_MISMATCH, 0, "one of the hosts lacks KVM_CAP_X2APIC_API");

@@ -72,20 +72,24 @@ static int machine_check(void *self, const void *buf, uint32_t length, struct hf
 	struct shape own = own_shape(self), shape;
 
 	if (length != sizeof(shape))
-		return fail(err, HF_E_MISMATCH, 0, "the peer's guest is not a thread guest");
+		return fail(err, HF_E_MISMATCH, 0,
+			    "the source's guest is not a thread guest, as the target's is");
 	memcpy(&shape, buf, sizeof(shape));
 	if (shape.magic != own.magic)
-		return fail(err, HF_E_MISMATCH, 0, "the peer's guest is not a thread guest");
+		return fail(err, HF_E_MISMATCH, 0,
+			    "the source's guest is not a thread guest, as the target's is");
 	if (shape.version != own.version)
-		return fail(err, HF_E_MISMATCH, 0, "thread guest: version %u here, %u there",
-			    own.version, shape.version);
+		return fail(err, HF_E_MISMATCH, 0,
+			    "thread guest: version %u at the source, %u at the target",
+			    shape.version, own.version);
 	if (shape.vcpu_count != own.vcpu_count)
-		return fail(err, HF_E_MISMATCH, 0, "vCPUs: %u here, %u there", own.vcpu_count,
-			    shape.vcpu_count);
+		return fail(err, HF_E_MISMATCH, 0, "%u vCPUs at the source and %u at the target",
+			    shape.vcpu_count, own.vcpu_count);
 	if (shape.p2p != own.p2p)
-		return fail(err, HF_E_MISMATCH, 0, "P2P between devices: %s here, %s there",
-			    own.p2p ? "possible" : "impossible",
-			    shape.p2p ? "possible" : "impossible");
+		return fail(err, HF_E_MISMATCH, 0,
+			    "P2P between devices: %s at the source, %s at the target",
+			    shape.p2p ? "possible" : "impossible",
+			    own.p2p ? "possible" : "impossible");
 	return 0;
 }
 

@@ -340,7 +340,7 @@ static void shapes_are_compared(void **state)
 			 HF_E_MISMATCH);
 	shape[2]++;
 	assert_int_equal(machine->ops->check(machine->self, shape, length, &err), HF_E_MISMATCH);
-	assert_non_null(strstr(err.text, "vCPUs: 2 here, 3 there"));
+	assert_non_null(strstr(err.text, "3 vCPUs at the source and 2 at the target"));
 	assert_int_not_equal(machine->ops->describe(machine->self, shape, 3, &length, &err), 0);
 	guest->ops->free(guest);
 }

@@ -42,7 +42,7 @@ static void another_shape_is_named(void **state)
 		struct guest_config config;
 		const char *words;
 	} others[] = {
-		{ { .vcpu_count = 2 }, "1 vCPUs at the source and 2 here" },
+		{ { .vcpu_count = 2 }, "1 vCPUs at the source and 2 at the target" },
 		{ { .memory_bytes = 16u << 20 }, "8388608 bytes of memory" },
 	};
 	uint8_t *shape = malloc(HF_MACHINE_SHAPE_MAX);
