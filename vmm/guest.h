@@ -29,7 +29,6 @@ struct guest_config {
 	uint32_t device_count;
 	bool incoming; /* memory and state will come from a peer: load nothing, stay paused */
 	bool no_dirty_ring; /* use KVM's dirty log though the ring is there */
-	struct hf_filters *filters; /* or NULL; applied to the devices */
 };
 
 /* What happened inside, told by guest_events(). */

@@ -28,11 +28,6 @@ static int open_devices(const struct guest_config *config, struct hf_session_dev
 		if (r != 0)
 			return fail_prefix(err, r, "device %s", config->devices[*count]);
 		(*count)++;
-		if (config->filters == NULL)
-			continue;
-		r = hf_filters_device(config->filters, *count - 1, &device->device, err);
-		if (r != 0)
-			return r;
 	}
 	return 0;
 }

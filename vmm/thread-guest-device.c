@@ -46,11 +46,6 @@ static int device_open(struct thread_guest *guest, const struct guest_config *co
 	if (r != 0)
 		return fail_prefix(err, r, "device %s", uri);
 	guest->guest.device_count++;
-	if (config->filters != NULL) {
-		r = hf_filters_device(config->filters, index, &device->device, err);
-		if (r != 0)
-			return r;
-	}
 	for (uint32_t v = 0; v < THREAD_VECTORS; v++) {
 		guest->devices[index].irq_fd[v] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 		if (guest->devices[index].irq_fd[v] < 0)
