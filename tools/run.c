@@ -103,11 +103,26 @@ static int read_kind(struct run *run, const struct arguments *arguments)
 	return 0;
 }
 
+/* Kept as words, and read again for each migration; what cannot be read is said now. */
+static int read_filters(struct run *run, const struct arguments *arguments)
+{
+	struct hf_filters *filters = NULL;
+	struct hf_error err = { 0 };
+	const char *filter;
+	int result = hf_filters_new(&filters, &err);
+
+	for (uint32_t i = 0; result == 0 && (filter = command_nth(arguments, "filter", i)); i++) {
+		result = hf_filters_add(filters, filter, &err);
+		if (result == 0)
+			result = migrate_parameters_add_filter(&run->parameters, filter, &err);
+	}
+	(void)hf_filters_free(filters); /* NULL */
+	return result == 0 ? 0 : command_usage(arguments->command, "option --filter: %s", err.text);
+}
+
 static int read_migration(struct run *run, const struct arguments *arguments)
 {
 	const char *lost = command_text(arguments, "on-device-lost");
-	const char *filter;
-	struct hf_error err = { 0 };
 
 	migrate_parameters_init(&run->parameters);
 	if (lost && strcmp(lost, "pause") != 0 && strcmp(lost, "resume") != 0)
@@ -115,9 +130,8 @@ static int read_migration(struct run *run, const struct arguments *arguments)
 				     "option --on-device-lost: '%s' is none of pause, resume",
 				     lost);
 	run->parameters.on_device_lost_resume = lost && strcmp(lost, "resume") == 0;
-	for (uint32_t i = 0; (filter = command_nth(arguments, "filter", i)); i++)
-		if (migrate_parameters_add_filter(&run->parameters, filter, &err) < 0)
-			return command_usage(arguments->command, "option --filter: %s", err.text);
+	if (read_filters(run, arguments))
+		return EXIT_USAGE;
 	if (command_has(arguments, "incoming") && command_has(arguments, "paused"))
 		return command_usage(arguments->command,
 				     "option --paused: with --incoming the guest is paused on "

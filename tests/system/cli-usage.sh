@@ -51,6 +51,8 @@ wrong "--guest: 'xen' is none of auto, kvm, thread" run --guest xen
 wrong "--serial: 'tty' is none of" run --serial tty
 wrong "--on-device-lost: 'run' is none of" run --on-device-lost run
 wrong 'option --kernel is missing' run --guest kvm
+wrong 'option --filter: .*"nonsense"' run --kernel checker --filter fault:nonsense.op:1
+wrong 'option --filter: .*"EFOO"' run --kernel checker --filter fault:device.set_state:3:EFOO
 wrong 'option --paused' run --incoming defer --paused
 wrong 'it takes GUEST URI' migrate
 wrong 'it takes GUEST URI' migrate g
@@ -76,8 +78,6 @@ failed 'no-such-folder' run --guest thread --memory 64M --ledger "file:$tmp" --s
 	--control "$tmp/c" --trace "$tmp/no-such-folder/trace"
 failed 'device' run --guest thread --memory 64M --ledger "file:$tmp" --serial none \
 	--control "$tmp/c" --device floppy:a
-failed '"nonsense"|nonsense' run --guest thread --memory 64M --ledger "file:$tmp" --serial none \
-	--control "$tmp/c" --incoming unix:"$tmp/m" --filter fault:nonsense.op:1
 failed 'carrier-pigeon' run --guest thread --memory 64M --ledger "file:$tmp" --serial none \
 	--control "$tmp/c" --incoming carrier-pigeon:1
 
