@@ -27,7 +27,7 @@ as_root()
 		"$@"
 	else
 		command -v sudo >/dev/null || {
-			echo "deps: not root, and there is no sudo: install by hand: $needs" >&2
+			echo "deps: not root, and there is no sudo: install by hand: $needs$wants" >&2
 			return 1
 		}
 		sudo "$@"
@@ -66,8 +66,10 @@ needs=$(missing $needed) wants=$(missing $wanted)
 
 # shellcheck disable=SC2086
 install_packages $needs $wants && exit 0
-if [ -n "$needs" ]; then
-	echo "deps: could not install: $needs$wants" >&2
+# One package that cannot be had must not keep the others away.
+# shellcheck disable=SC2086
+if [ -n "$needs" ] && ! install_packages $needs; then
+	echo "deps: could not install: $needs" >&2
 	exit 1
 fi
 echo "deps: could not install: $wants; the tests that need them will be skipped" >&2
