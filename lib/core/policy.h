@@ -26,7 +26,7 @@ struct policy_input {
 };
 
 enum policy_verdict {
-	POLICY_AGAIN = 1, /* another round */
+	POLICY_AGAIN = 1, /* another round; also when it would fit, and still shrinks well */
 	POLICY_SWITCH = 2, /* quiesce */
 	POLICY_WAIT = 3, /* it would fit, but devices are not primed: wait for them */
 	POLICY_THROTTLE = 4, /* another round, with ret_throttle_percent */
@@ -44,6 +44,9 @@ struct policy_output {
 #define POLICY_SLOW_ROUNDS 2
 #define POLICY_THROTTLE_FIRST 20
 #define POLICY_THROTTLE_STEP 10
+
+/* Pages that take less time than this to send are sent in the stand-still. */
+#define POLICY_SHORT_US 10000u
 
 struct policy_output policy_decide(const struct policy_input *input);
 

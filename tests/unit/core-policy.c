@@ -29,6 +29,7 @@ static enum policy_verdict verdict_of(uint64_t dirty_mib, uint64_t device_mib)
 
 	input.dirty_bytes = dirty_mib * MIB;
 	input.device_bytes = device_mib * MIB;
+	input.round_sent_bytes = input.dirty_bytes; /* more rounds would not help */
 	return policy_decide(&input).verdict;
 }
 
@@ -45,6 +46,35 @@ static void what_fits_is_switched_over_and_one_more_is_not(void **state)
 	input.bytes_per_second = 0; /* nothing is known: only nothing fits */
 	assert_int_equal(policy_decide(&input).verdict, POLICY_AGAIN);
 	input.dirty_bytes = 0;
+	assert_int_equal(policy_decide(&input).verdict, POLICY_SWITCH);
+}
+
+static void what_fits_and_still_shrinks_is_worth_a_round(void **state)
+{
+	struct policy_input input = base;
+
+	(void)state;
+	input.dirty_bytes = 100 * MIB;
+	input.round_sent_bytes = 200 * MIB;
+	assert_int_equal(policy_decide(&input).verdict, POLICY_AGAIN);
+	assert_int_equal(policy_decide(&input).slow_rounds, 0);
+	input.round_sent_bytes = 200 * MIB - 2;
+	assert_int_equal(policy_decide(&input).verdict, POLICY_SWITCH);
+
+	input.round_sent_bytes = 4096 * MIB;
+	input.elapsed_us = input.deadline_us; /* no time for it */
+	assert_int_equal(policy_decide(&input).verdict, POLICY_SWITCH);
+	input.elapsed_us = 0;
+	input.primed = false; /* these are waited for as before */
+	assert_int_equal(policy_decide(&input).verdict, POLICY_WAIT);
+
+	input = base;
+	input.dirty_bytes = 10 * MIB; /* 9.8 ms: not worth it */
+	assert_int_equal(policy_decide(&input).verdict, POLICY_SWITCH);
+	input.dirty_bytes = 11 * MIB;
+	assert_int_equal(policy_decide(&input).verdict, POLICY_AGAIN);
+	input.dirty_bytes = 0; /* rounds do not shrink what devices have */
+	input.device_bytes = 100 * MIB;
 	assert_int_equal(policy_decide(&input).verdict, POLICY_SWITCH);
 }
 
@@ -134,6 +164,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_fits_is_switched_over_and_one_more_is_not),
+		cmocka_unit_test(what_fits_and_still_shrinks_is_worth_a_round),
 		cmocka_unit_test(devices_count_like_memory),
 		cmocka_unit_test(devices_that_are_not_primed_are_waited_for_up_to_the_deadline),
 		cmocka_unit_test(the_deadline_never_switches_over),
