@@ -1,46 +1,44 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * How close a session comes to the machine's limit: precopy of a guest of random pages over TCP on
- * loopback, as a ratio to a bare copy (writev from one memfd, readv into another) over as many
- * connections with the same socket options, measured in turn in the same run.
+ * How close a session comes to the machine's limit: the migration of a guest of random pages over
+ * TCP on loopback, as a ratio to a bare copy (writev from one memfd, readv into another, fresh one)
+ * over as many connections with the same options and pieces of the same size. Both are measured in
+ * each run, one behind the other, in turns which is first.
  *
- *   throughput [--gib N] [--runs N] [--channels LIST]
+ *   throughput [--gib N] [--runs N] [--channels LIST] [--json]
  *
- * Prints a line for each run, and for each number of channels the median ratio and the CPU seconds
- * per GiB (both sides together). Exit status 1 if a transfer fails; figures never fail it.
+ * A time is from the fork of the target's process until that has ended, set-up, handover and the
+ * freeing of memory included, for both alike. Prints a line for each run, and for each number of
+ * channels median, least and greatest ratio, and the CPU seconds per GiB (both sides together).
+ * Exit status 1 if a transfer fails; figures never fail it.
  */
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#include <holdfast/session.h>
+#include <holdfast/types.h>
 
-#define CHUNK (2u << 20)
+#include "throughput.h"
+
 #define RUNS_MAX 32
 
-struct result {
-	double seconds, cpu_seconds;
-};
-
-static void die(const char *what)
+void die(const char *what)
 {
 	(void)fprintf(stderr, "throughput: %s: %s\n", what, strerror(errno));
 	exit(1);
 }
 
-static double now(void)
+double now(void)
 {
 	struct timespec time;
 
@@ -48,7 +46,7 @@ static double now(void)
 	return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
-static double cpu_of(int who)
+double cpu_of(int who)
 {
 	struct rusage usage;
 
@@ -57,7 +55,7 @@ static double cpu_of(int who)
 	       (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
 }
 
-static void *fresh_memory(uint64_t bytes, int *ret_fd)
+void *fresh_memory(uint64_t bytes, int *ret_fd)
 {
 	int fd = memfd_create("throughput", MFD_CLOEXEC);
 	void *memory;
@@ -69,6 +67,18 @@ static void *fresh_memory(uint64_t bytes, int *ret_fd)
 		die("mmap");
 	*ret_fd = fd;
 	return memory;
+}
+
+/* The target's process: gone when ours is. */
+pid_t fork_target(void)
+{
+	pid_t parent = getpid(), child = fork();
+
+	if (child < 0)
+		die("fork");
+	if (child == 0 && (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent))
+		_exit(1);
+	return child;
 }
 
 static void fill_random(void *memory, uint64_t bytes)
@@ -83,280 +93,6 @@ static void fill_random(void *memory, uint64_t bytes)
 	}
 }
 
-/* ---- the bare copy -------------------------------------------------------------------------- */
-
-struct lane {
-	pthread_t thread;
-	int fd;
-	uint8_t *memory;
-	uint64_t bytes;
-	int send;
-};
-
-static void *run_lane(void *arg)
-{
-	struct lane *lane = arg;
-	uint64_t done = 0;
-
-	while (done < lane->bytes) {
-		uint64_t left = lane->bytes - done;
-		struct iovec iov = { lane->memory + done, left < CHUNK ? left : CHUNK };
-		ssize_t got = lane->send ? writev(lane->fd, &iov, 1) : readv(lane->fd, &iov, 1);
-
-		if (got <= 0)
-			die("bare copy");
-		done += (uint64_t)got;
-	}
-	return NULL;
-}
-
-static void run_lanes(struct lane *lanes, uint32_t count)
-{
-	for (uint32_t i = 0; i < count; i++)
-		if (pthread_create(&lanes[i].thread, NULL, run_lane, &lanes[i]))
-			die("thread");
-	for (uint32_t i = 0; i < count; i++)
-		(void)pthread_join(lanes[i].thread, NULL);
-}
-
-static void split(struct lane *lanes, uint32_t count, void *memory, uint64_t bytes, int send)
-{
-	uint64_t part = bytes / count / CHUNK * CHUNK;
-
-	for (uint32_t i = 0; i < count; i++) {
-		lanes[i].memory = (uint8_t *)memory + part * i;
-		lanes[i].bytes = i == count - 1 ? bytes - part * i : part;
-		lanes[i].send = send;
-	}
-}
-
-static void set_options(int fd)
-{
-	int one = 1;
-
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-}
-
-static struct result bare_copy(void *memory, uint64_t bytes, uint32_t channels)
-{
-	struct sockaddr_in address = { .sin_family = AF_INET,
-				       .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t length = sizeof(address);
-	struct lane lanes[HF_CHANNELS_MAX] = { 0 };
-	struct result result;
-	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), status = 0;
-	double begin, cpu_begin = cpu_of(RUSAGE_SELF), cpu_children = cpu_of(RUSAGE_CHILDREN);
-	pid_t child;
-
-	if (listener < 0 || bind(listener, (struct sockaddr *)&address, length) < 0 ||
-	    listen(listener, (int)channels) < 0 ||
-	    getsockname(listener, (struct sockaddr *)&address, &length) < 0)
-		die("listen");
-	begin = now();
-	child = fork();
-	if (child == 0) {
-		int fd;
-		void *target = fresh_memory(bytes, &fd);
-
-		split(lanes, channels, target, bytes, 0);
-		for (uint32_t i = 0; i < channels; i++) {
-			lanes[i].fd = accept(listener, NULL, NULL);
-			set_options(lanes[i].fd);
-		}
-		run_lanes(lanes, channels);
-		_exit(0);
-	}
-	split(lanes, channels, memory, bytes, 1);
-	for (uint32_t i = 0; i < channels; i++) {
-		lanes[i].fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-		set_options(lanes[i].fd);
-		if (connect(lanes[i].fd, (struct sockaddr *)&address, length) < 0)
-			die("connect");
-	}
-	run_lanes(lanes, channels);
-	for (uint32_t i = 0; i < channels; i++)
-		(void)close(lanes[i].fd);
-	if (waitpid(child, &status, 0) < 0 || status)
-		die("bare copy");
-	result.seconds = now() - begin;
-	result.cpu_seconds =
-		cpu_of(RUSAGE_SELF) - cpu_begin + cpu_of(RUSAGE_CHILDREN) - cpu_children;
-	(void)close(listener);
-	return result;
-}
-
-/* ---- the session ---------------------------------------------------------------------------- */
-
-static int ok(void *self, struct hf_error *err)
-{
-	(void)self, (void)err;
-	return 0;
-}
-
-static int describe(void *self, void *buf, uint32_t capacity, uint32_t *ret_length,
-		    struct hf_error *err)
-{
-	(void)self, (void)buf, (void)capacity, (void)err;
-	*ret_length = 0;
-	return 0;
-}
-
-static int check(void *self, const void *shape, uint32_t length, struct hf_error *err)
-{
-	(void)self, (void)shape, (void)length, (void)err;
-	return 0;
-}
-
-static int throttle(void *self, uint32_t percent, struct hf_error *err)
-{
-	(void)self, (void)percent, (void)err;
-	return 0;
-}
-
-static int state_save(void *self, uint32_t index, struct hf_state_section *ret_section, void *buf,
-		      uint32_t capacity, struct hf_error *err)
-{
-	(void)self, (void)index, (void)ret_section, (void)buf, (void)capacity, (void)err;
-	return HF_STATE_END;
-}
-
-static int state_load(void *self, const struct hf_state_section *section, const void *buf,
-		      struct hf_error *err)
-{
-	(void)self, (void)section, (void)buf, (void)err;
-	return 0;
-}
-
-static int device_save(void *self, uint32_t device, void *buf, uint32_t capacity,
-		       uint32_t *ret_length, struct hf_error *err)
-{
-	(void)self, (void)device, (void)buf, (void)capacity, (void)err;
-	*ret_length = 0;
-	return 0;
-}
-
-static int device_load(void *self, uint32_t device, const void *buf, uint32_t length,
-		       struct hf_error *err)
-{
-	(void)self, (void)device, (void)buf, (void)length, (void)err;
-	return 0;
-}
-
-static const struct hf_machine_ops machine_ops = {
-	.size = sizeof(machine_ops),
-	.describe = describe,
-	.check = check,
-	.stop = ok,
-	.run = ok,
-	.throttle = throttle,
-	.state_save = state_save,
-	.state_load = state_load,
-	.state_check = ok,
-	.device_save = device_save,
-	.device_load = device_load,
-};
-
-static int memory_ok(void *self)
-{
-	(void)self;
-	return 0;
-}
-
-static int memory_read(void *self, uint32_t region, uint64_t *bitmap)
-{
-	(void)self, (void)region, (void)bitmap; /* an idle guest */
-	return 0;
-}
-
-static void memory_close(void *self)
-{
-	(void)self;
-}
-
-static const struct hf_memory_ops memory_ops = {
-	.size = sizeof(memory_ops),
-	.kind = "idle",
-	.dirty_start = memory_ok,
-	.dirty_sync = memory_ok,
-	.dirty_read = memory_read,
-	.dirty_stop = memory_ok,
-	.close = memory_close,
-};
-
-static void run_session(struct hf_config *config, int listening)
-{
-	struct hf_session *session;
-	struct hf_error err = { 0 };
-
-	if (hf_session_new(config, &session, &err) < 0 ||
-	    (listening >= 0 && hf_session_step(session) != HF_STEP_WAIT)) {
-		(void)fprintf(stderr, "throughput: %s\n", err.text);
-		exit(1);
-	}
-	if (listening >= 0) {
-		const char *uri = hf_session_uri(session);
-
-		if (write(listening, uri, strlen(uri) + 1) < 0)
-			die("pipe");
-	}
-	if (hf_session_run(session, &err) < 0) {
-		(void)fprintf(stderr, "throughput: %s\n", err.text);
-		exit(1);
-	}
-	(void)hf_session_free(session);
-}
-
-static struct result session_copy(void *memory, int fd, uint64_t bytes, uint32_t channels,
-				  const char *ledger_uri)
-{
-	struct hf_memory_region region = { .size = bytes, .host = memory, .fd = fd, .name = "ram" };
-	struct hf_config config = { .size = sizeof(config),
-				    .guest = "throughput",
-				    .machine = { &machine_ops, NULL },
-				    .regions = &region,
-				    .region_count = 1,
-				    .channels = channels };
-	struct hf_error err = { 0 };
-	struct result result;
-	char uri[HF_URI_MAX] = "";
-	double begin, cpu_begin = cpu_of(RUSAGE_SELF), cpu_children = cpu_of(RUSAGE_CHILDREN);
-	int pipe_fds[2], status = 0;
-	pid_t child;
-
-	if (pipe(pipe_fds) < 0 || hf_ledger_open(ledger_uri, &config.ledger, &err) < 0)
-		die(err.text[0] ? err.text : "pipe");
-	begin = now();
-	child = fork();
-	if (child == 0) {
-		region.host = fresh_memory(bytes, &region.fd);
-		config.role = HF_ROLE_TARGET;
-		config.side = "target";
-		config.uri = "tcp:127.0.0.1:0";
-		run_session(&config, pipe_fds[1]);
-		_exit(0);
-	}
-	if (read(pipe_fds[0], uri, sizeof(uri) - 1) <= 0)
-		die("target");
-	config.role = HF_ROLE_SOURCE;
-	config.side = "source";
-	config.uri = uri;
-	config.memory = (struct hf_memory){ &memory_ops, NULL };
-	if (hf_ledger_register(&config.ledger, config.guest, config.side, &err) < 0)
-		die(err.text);
-	run_session(&config, -1);
-	if (waitpid(child, &status, 0) < 0 || status)
-		die("target");
-	result.seconds = now() - begin;
-	result.cpu_seconds =
-		cpu_of(RUSAGE_SELF) - cpu_begin + cpu_of(RUSAGE_CHILDREN) - cpu_children;
-	hf_ledger_close(&config.ledger);
-	(void)close(pipe_fds[0]);
-	(void)close(pipe_fds[1]);
-	return result;
-}
-
-/* ---- figures -------------------------------------------------------------------------------- */
-
 static int compare(const void *a, const void *b)
 {
 	double x = *(const double *)a, y = *(const double *)b;
@@ -364,35 +100,114 @@ static int compare(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+/* Sorts the values: the first is the least then. */
 static double median(double *values, uint32_t count)
 {
 	qsort(values, count, sizeof(values[0]), compare);
 	return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
 }
 
-static void measure(void *memory, int fd, uint64_t bytes, uint32_t channels, uint32_t runs,
-		    const char *ledger_uri)
+struct figures {
+	double bare_rate[RUNS_MAX], rate[RUNS_MAX], ratio[RUNS_MAX];
+	double bare_cpu[RUNS_MAX], cpu[RUNS_MAX];
+};
+
+static void tell(const struct bench *bench, struct figures *figures, uint32_t channels)
 {
-	double gib = (double)bytes / (double)(1 << 30);
-	double ratios[RUNS_MAX], bare_cpu[RUNS_MAX], cpu[RUNS_MAX], rates[RUNS_MAX];
+	uint32_t last = bench->runs - 1;
+	double bare_rate = median(figures->bare_rate, bench->runs);
+	double rate = median(figures->rate, bench->runs);
+	double ratio = median(figures->ratio, bench->runs);
+	double bare_cpu = median(figures->bare_cpu, bench->runs);
+	double cpu = median(figures->cpu, bench->runs);
 
-	for (uint32_t i = 0; i < runs; i++) {
-		struct result bare = bare_copy(memory, bytes, channels);
-		struct result session = session_copy(memory, fd, bytes, channels, ledger_uri);
+	if (bench->json) {
+		(void)printf("{\"channels\":%u,\"gib\":%llu,\"runs\":%u,\"bare_gib_per_s\":%.3f,"
+			     "\"session_gib_per_s\":%.3f,\"ratio\":%.3f,\"ratio_min\":%.3f,"
+			     "\"ratio_max\":%.3f,\"bare_cpu_s_per_gib\":%.3f,"
+			     "\"session_cpu_s_per_gib\":%.3f}\n",
+			     channels, (unsigned long long)(bench->bytes >> 30), bench->runs,
+			     bare_rate, rate, ratio, figures->ratio[0], figures->ratio[last],
+			     bare_cpu, cpu);
+		return;
+	}
+	(void)printf("channels %2u median of %u: bare %.2f GiB/s, session %.2f GiB/s, "
+		     "ratio %.3f (%.3f to %.3f), CPU s/GiB bare %.3f session %.3f\n",
+		     channels, bench->runs, bare_rate, rate, ratio, figures->ratio[0],
+		     figures->ratio[last], bare_cpu, cpu);
+}
 
-		ratios[i] = bare.seconds / session.seconds;
-		rates[i] = gib / session.seconds;
-		bare_cpu[i] = bare.cpu_seconds / gib;
-		cpu[i] = session.cpu_seconds / gib;
-		(void)printf(
-			"channels %2u run %u: bare %.2f GiB/s, session %.2f GiB/s, ratio %.3f\n",
-			channels, i + 1, gib / bare.seconds, rates[i], ratios[i]);
+static void measure(const struct bench *bench, uint32_t channels)
+{
+	double gib = (double)bench->bytes / (double)(1 << 30);
+	struct figures figures;
+
+	for (uint32_t i = 0; i < bench->runs; i++) {
+		struct result bare, session;
+
+		if (i % 2) {
+			session = session_copy(bench, channels);
+			bare = bare_copy(bench, channels);
+		} else {
+			bare = bare_copy(bench, channels);
+			session = session_copy(bench, channels);
+		}
+		figures.bare_rate[i] = gib / bare.seconds;
+		figures.rate[i] = gib / session.seconds;
+		figures.ratio[i] = bare.seconds / session.seconds;
+		figures.bare_cpu[i] = bare.cpu_seconds / gib;
+		figures.cpu[i] = session.cpu_seconds / gib;
+		if (bench->json)
+			continue;
+		(void)printf("channels %2u run %u: bare %.2f GiB/s, session %.2f GiB/s, ratio "
+			     "%.3f, CPU s/GiB bare %.3f session %.3f\n",
+			     channels, i + 1, figures.bare_rate[i], figures.rate[i],
+			     figures.ratio[i], figures.bare_cpu[i], figures.cpu[i]);
 		(void)fflush(stdout);
 	}
-	(void)printf("channels %2u median: session %.2f GiB/s, ratio %.3f (%.3f to %.3f), "
-		     "CPU s/GiB session %.3f bare %.3f\n",
-		     channels, median(rates, runs), median(ratios, runs), ratios[0],
-		     ratios[runs - 1], median(cpu, runs), median(bare_cpu, runs));
+	tell(bench, &figures, channels);
+	(void)fflush(stdout);
+}
+
+/* The ledger's folder, which holds one guest's record and lock. */
+static void remove_folder(const char *folder)
+{
+	DIR *dir = opendir(folder);
+	struct dirent *entry;
+
+	if (!dir)
+		return;
+	while ((entry = readdir(dir)))
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+			(void)unlinkat(dirfd(dir), entry->d_name, 0); /* rmdir tells */
+	(void)closedir(dir);
+	if (rmdir(folder) < 0)
+		(void)fprintf(stderr, "throughput: %s: %s\n", folder, strerror(errno));
+}
+
+static int usage(void)
+{
+	(void)fprintf(stderr,
+		      "throughput [--gib 1..64] [--runs 1..%d] [--channels N,... of 1..%d] "
+		      "[--json]\n",
+		      RUNS_MAX, HF_CHANNELS_MAX);
+	return 2;
+}
+
+/* The numbers of a list such as 1,2,4; how many, or 0. */
+static uint32_t parse_list(char *list, uint32_t *ret_numbers)
+{
+	uint32_t count = 0;
+	char *rest = NULL;
+
+	for (char *item = strtok_r(list, ",", &rest); item; item = strtok_r(NULL, ",", &rest)) {
+		unsigned long number = strtoul(item, NULL, 10);
+
+		if (number < 1 || number > HF_CHANNELS_MAX || count == HF_CHANNELS_MAX)
+			return 0;
+		ret_numbers[count++] = (uint32_t)number;
+	}
+	return count;
 }
 
 int main(int argc, char **argv)
@@ -400,41 +215,38 @@ int main(int argc, char **argv)
 	static const struct option options[] = { { "gib", required_argument, NULL, 'g' },
 						 { "runs", required_argument, NULL, 'r' },
 						 { "channels", required_argument, NULL, 'c' },
+						 { "json", no_argument, NULL, 'j' },
 						 { 0 } };
-	uint64_t gib = 4;
-	uint32_t runs = 3;
-	char list_default[] = "1,2,4", *list = list_default, directory[] = "/tmp/hf-bench-XXXXXX";
-	char ledger_uri[64], *rest = NULL;
-	void *memory;
-	int fd, c;
+	struct bench bench = { .bytes = 4, .runs = 5 };
+	char list_default[] = "1,2,4", *list = list_default, folder[] = "/tmp/hf-bench-XXXXXX";
+	uint32_t channels[HF_CHANNELS_MAX], count;
+	char ledger_uri[64];
+	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (c == 'g')
-			gib = strtoull(optarg, NULL, 10);
+			bench.bytes = strtoull(optarg, NULL, 10);
 		else if (c == 'r')
-			runs = (uint32_t)strtoul(optarg, NULL, 10);
+			bench.runs = (uint32_t)strtoul(optarg, NULL, 10);
 		else if (c == 'c')
 			list = optarg;
+		else if (c == 'j')
+			bench.json = 1;
 		else
-			return 2;
+			return usage();
 	}
-	if (!gib || gib > 64 || !runs || runs > RUNS_MAX) {
-		(void)fprintf(stderr, "throughput: --gib 1..64, --runs 1..%d\n", RUNS_MAX);
-		return 2;
-	}
-	if (!mkdtemp(directory))
-		die(directory);
-	(void)snprintf(ledger_uri, sizeof(ledger_uri), "file:%s", directory);
-	memory = fresh_memory(gib << 30, &fd);
-	fill_random(memory, gib << 30);
-	for (char *item = strtok_r(list, ",", &rest); item; item = strtok_r(NULL, ",", &rest)) {
-		unsigned long channels = strtoul(item, NULL, 10);
-
-		if (channels < 1 || channels > HF_CHANNELS_MAX) {
-			(void)fprintf(stderr, "throughput: --channels: 1..%d\n", HF_CHANNELS_MAX);
-			return 2;
-		}
-		measure(memory, fd, gib << 30, (uint32_t)channels, runs, ledger_uri);
-	}
+	count = parse_list(list, channels);
+	if (!count || !bench.bytes || bench.bytes > 64 || !bench.runs || bench.runs > RUNS_MAX)
+		return usage();
+	if (!mkdtemp(folder))
+		die(folder);
+	(void)snprintf(ledger_uri, sizeof(ledger_uri), "file:%s", folder);
+	bench.ledger_uri = ledger_uri;
+	bench.bytes <<= 30;
+	bench.memory = fresh_memory(bench.bytes, &bench.fd);
+	fill_random(bench.memory, bench.bytes);
+	for (uint32_t i = 0; i < count; i++)
+		measure(&bench, channels[i]);
+	remove_folder(folder);
 	return 0;
 }
