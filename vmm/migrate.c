@@ -60,7 +60,8 @@ static struct hf_config config_of(struct migration *migration,
 	hf.arc_us_max = parameters->device_us;
 	hf.ledger_us_max = parameters->ledger_us;
 	hf.doubt_us_max = parameters->doubt_us;
-	hf.capture = parameters->capture[0] ? parameters->capture : NULL;
+	hf.capture =
+		hf.role == HF_ROLE_SOURCE && parameters->capture[0] ? parameters->capture : NULL;
 	hf.trace = on_trace;
 	hf.trace_ctx = migration;
 	return hf;

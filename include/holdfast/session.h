@@ -131,7 +131,8 @@ struct hf_config {
 				 * asked again until doubt_us_max */
 	uint64_t doubt_us_max; /* in doubt this long: HF_OUTCOME_WAITING; default 60 s */
 
-	const char *capture; /* or NULL: a directory for a copy of what every connection carried */
+	const char *capture; /* source: a directory for a copy of what every connection carried; or
+			      * NULL (docs/stream.md, section 11) */
 
 	/* Or NULL; called from the driving thread. */
 	void (*trace)(void *ctx, const struct hf_event *event);

@@ -99,9 +99,8 @@ static void become_control(struct session *session, struct pending *pending)
 	}
 	loop_unwatch(session, channel_fd(&channel));
 	pending->used = false;
-	if (control_capture(session, &channel, "control", &err) < 0 ||
-	    (session->config.filters &&
-	     hf_filters_channel(session->config.filters, &channel, "control", 0, &err) < 0)) {
+	if (session->config.filters &&
+	    hf_filters_channel(session->config.filters, &channel, "control", 0, &err) < 0) {
 		channel_close(&channel);
 		session_fail(session, &err);
 		return;

@@ -91,6 +91,9 @@ static int take_strings(struct session *session, const struct hf_config *config,
 				 sizeof(session->uri) - 1);
 	(void)snprintf(session->uri, sizeof(session->uri), "%s", config->uri);
 	if (config->capture) {
+		if (config->role == HF_ROLE_TARGET)
+			return error_set(err, HF_E_INVALID, 0,
+					 "capture: the source's; it sees all that is carried");
 		if (strlen(config->capture) >= sizeof(session->capture))
 			return error_set(err, HF_E_INVALID, 0, "capture: the path is too long");
 		(void)snprintf(session->capture, sizeof(session->capture), "%s", config->capture);
