@@ -27,7 +27,7 @@ as_root()
 		"$@"
 	else
 		command -v sudo >/dev/null || {
-			echo "deps: not root, and there is no sudo: install by hand: $needs$wants" >&2
+			echo "deps: neither root nor sudo; install by hand: $needs$wants" >&2
 			return 1
 		}
 		sudo "$@"

@@ -53,7 +53,7 @@ def recv_rest(link):
 def abort_of(octets):
     """The reason in the target's answer: (code, text)."""
     check(len(octets) >= 32, f"no stream header, but {octets!r}")
-    check(octets[:8] == MAGIC and octets[13] == TO_SOURCE, f"not a target's header: {octets[:32]!r}")
+    check(octets[:8] == MAGIC and octets[13] == TO_SOURCE, f"no target's header: {octets[:32]!r}")
     octets = octets[32:]
     while len(octets) >= 8:
         kind, length = struct.unpack_from("<II", octets)
