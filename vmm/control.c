@@ -375,6 +375,7 @@ static int timeout_ms(const struct control *control)
 
 static void loop(struct control *control)
 {
+	announce(control); /* nothing else may happen for long */
 	while (!control->quitting || migration_active(control->migration)) {
 		struct epoll_event event;
 		int n = epoll_wait(control->epoll_fd, &event, 1, timeout_ms(control));

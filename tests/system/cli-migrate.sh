@@ -13,8 +13,11 @@ target()
 	name=$1
 	shift
 	# shellcheck disable=SC2086 # words
-	start_vm "$name" $machine --incoming tcp:127.0.0.1:0 "$@"
-	uri=$(qmp_wait "$name" 20 .holdfast.listening '[Tt]rue' query-migrate | json .holdfast.uri)
+	start_vm_nowait "$name" $machine --incoming tcp:127.0.0.1:0 "$@"
+	# Said by itself: nobody has asked this process anything yet.
+	uri=$("$PYTHON" "$HF_TESTS_SYSTEM/wait.py" line "$tmp/$name.log" 'listening at tcp:' 30 |
+		sed 's/.*listening at //')
+	[ -n "$uri" ] || fail "$name does not say where it listens"
 }
 
 # shellcheck disable=SC2086 # words
