@@ -111,6 +111,8 @@ struct hf_config {
 
 	struct hf_machine machine;
 	struct hf_memory memory; /* source: who tracks dirty pages; target: {NULL, NULL} */
+	/* On the target: fresh memory, which reads as zeros; a page of zeros is not written again.
+	 */
 	const struct hf_memory_region *regions;
 	const struct hf_session_device *devices;
 	uint32_t region_count;

@@ -68,6 +68,7 @@ void devices_halt(struct session *session, void (*then)(struct session *));
 
 /* save.c: the devices' streams at the source */
 void save_pass(struct session *session, uint32_t index);
+void save_size(struct session *session, struct phase *phase);
 void save_final(struct session *session, struct phase *phase);
 void save_sync(struct session *session, struct phase *phase);
 void save_track(struct session *session, struct phase *phase, bool on);

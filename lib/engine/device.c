@@ -95,6 +95,7 @@ static int run_undo(struct session *session, struct job *job)
 {
 	struct device_slot *slot = &session->slots[job->index];
 	struct hf_error first = { 0 };
+	uint32_t state;
 	int code;
 
 	for (int attempt = 0; attempt < 2; attempt++) {
@@ -104,7 +105,9 @@ static int run_undo(struct session *session, struct job *job)
 			return 0;
 		if (!first.code)
 			first = job->err;
-		if (slot->device.state == HF_DEVICE_ERROR)
+		/* ERROR may only mean that it did not answer: look again before the last resort. */
+		if (slot->device.state == HF_DEVICE_ERROR &&
+		    (device_state(&slot->device, &state, NULL) < 0 || state == HF_DEVICE_ERROR))
 			break;
 	}
 	error_clear(&job->err);

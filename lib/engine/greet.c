@@ -87,14 +87,15 @@ int greet_send(struct session *session, struct hf_error *err)
 	struct rec_shape shape = { .data = session->shape };
 	int code;
 
+	/* HELLO first: without it, the reason of what fails behind it could not be said. */
+	if ((code = send_hello(session, err)) < 0 || (code = send_regions(session, err)) < 0 ||
+	    (code = send_devices(session, err)) < 0)
+		return code;
 	code = session->machine.ops->describe(session->machine.self, session->shape,
 					      HF_MACHINE_SHAPE_MAX, &shape.data_length, err);
 	if (code < 0)
 		return code;
 	assert(shape.data_length <= HF_MACHINE_SHAPE_MAX);
-	if ((code = send_hello(session, err)) < 0 || (code = send_regions(session, err)) < 0 ||
-	    (code = send_devices(session, err)) < 0)
-		return code;
 	return send_encoded(session,
 			    rec_shape_encode(&shape, session->link_buffer, REC_CONTROL_BYTES_MAX),
 			    "SHAPE", err);

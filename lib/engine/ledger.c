@@ -183,7 +183,11 @@ static void on_ledger_done(struct session *session, const struct job *job)
 						     : (uint32_t)TARGET_E_LEDGER_HOME);
 		return;
 	}
-	if (job->arg[0] != LEDGER_OP_NOTE && !adopt_reason(session, &job->record))
+	if (job->result[0] == DONE && session->error.code == HF_E_LEDGER_UNKNOWN)
+		error_clear(&session->error); /* it answers again: that is no reason any more */
+	/* What ENTER finds is the reason of an earlier handover. */
+	if (job->arg[0] == LEDGER_OP_ENTER ||
+	    (job->arg[0] != LEDGER_OP_NOTE && !adopt_reason(session, &job->record)))
 		explain_refusal(session, job);
 	session_post(session, source ? (uint32_t)source_meaning(session, job)
 				     : (uint32_t)target_meaning(job));

@@ -229,6 +229,16 @@ static void on_round_sent(struct session *session)
 static void begin_round(struct session *session)
 {
 	struct precopy *precopy = &session->precopy;
+	struct hf_error err = { 0 };
+
+	/* The stream counts rounds in 16 bits; one is kept for the last look. */
+	if (precopy->round + 2 > WIRE_ROUNDS_MAX) {
+		(void)error_set(&err, HF_E_NOT_CONVERGED, 0,
+				"%u rounds were sent, and what is left never fitted the limit",
+				precopy->round);
+		session_fail(session, &err);
+		return;
+	}
 
 	precopy->round++;
 	precopy->round_begin_ns = time_now_ns();
@@ -288,7 +298,9 @@ static void on_pre_copy(struct session *session)
 	for (uint32_t i = 0; i < session->device_count; i++)
 		if (!(session->slots[i].device.info.mig_flags & HF_MIG_PRE_COPY))
 			session->slots[i].primed = true; /* it has nothing to be primed with */
-	begin_round(session);
+	phase_begin(session, &session->main, begin_round);
+	save_size(session, &session->main);
+	phase_release(session, &session->main);
 }
 
 static void on_tracked(struct session *session)

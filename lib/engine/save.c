@@ -124,6 +124,30 @@ void save_pass(struct session *session, uint32_t index)
 	worker_submit(&slot->worker, &job);
 }
 
+static int run_size(struct session *session, struct job *job)
+{
+	return device_data_size(&session->slots[job->index].device, &job->result[0], &job->err);
+}
+
+static void on_size_done(struct session *session, const struct job *job)
+{
+	if (job->code == 0)
+		session->slots[job->index].final_bytes = job->result[0];
+	phase_job_done(session, job);
+}
+
+/* What devices without PRE_COPY will give counts for the limit from the beginning. */
+void save_size(struct session *session, struct phase *phase)
+{
+	for (uint32_t i = 0; i < session->device_count; i++) {
+		const struct hf_device_info *info = &session->slots[i].device.info;
+		struct job job = { .run = run_size, .done = on_size_done, .index = i };
+
+		if (!(info->mig_flags & HF_MIG_PRE_COPY) && info->flags & HF_DEVICE_HAS_DATA_SIZE)
+			phase_submit(session, phase, &session->slots[i].worker, &job);
+	}
+}
+
 /* In STOP_COPY: to the very end, then DEVICE_END. */
 static int run_final(struct session *session, struct job *job)
 {

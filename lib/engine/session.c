@@ -213,7 +213,8 @@ void session_end(struct session *session, enum hf_outcome outcome)
 	session->outcome = outcome;
 	session->ending = true;
 	session->end_ns = time_now_ns();
-	session->ending_ns = session->end_ns + session->config.arc_us_max * NS_PER_US;
+	session->ending_ns =
+		session->end_ns + LAST_WORDS_NS + session->config.arc_us_max * NS_PER_US;
 	if (outcome == HF_OUTCOME_AWAY || outcome == HF_OUTCOME_RUNNING)
 		error_clear(&session->error);
 	else if (!session->error.code)

@@ -43,7 +43,8 @@ struct job {
 	struct hf_error err;
 };
 
-#define MAILBOX_SLOTS 8u
+/* The link's worker may have to say PRIMED for each device at once, and a few words more. */
+#define MAILBOX_SLOTS (HF_DEVICES_MAX + 16u)
 
 struct completions {
 	pthread_mutex_t lock; /* protects the rest; held for a copy only */

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Sessions at their limits: of devices, of time, of what a stand-still may cost. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "session-fixture.h"
+
+/* All are primed while the control connection is slow: what there is to say waits its turn. */
+static void test_as_many_devices_as_there_may_be_are_primed_at_once(void **state)
+{
+	struct pair_config config = { .memory_bytes = 1 << 20,
+				      .device_count = HF_DEVICES_MAX,
+				      .device_uri = "sim:state=4K",
+				      .channels = 2,
+				      .target_filter = "delay:channel[control].send:15" };
+	struct pair pair;
+
+	(void)state;
+	pair_init(&pair, &config);
+	pair_run(&pair);
+	pair_assert_moved(&pair);
+	pair_done(&pair);
+}
+
+/* It says how large its state is, though it has none to give before it stands still. */
+static void test_a_device_without_precopy_counts_for_the_stand_still(void **state)
+{
+	struct pair_config config = { .memory_bytes = 1 << 20,
+				      .device_count = 1,
+				      .device_uri = "sim:state=16M,flags=3",
+				      .channels = 1 };
+	struct pair pair;
+
+	(void)state;
+	pair_init(&pair, &config);
+	pair.source.config.bandwidth_bytes_max = 16 << 20; /* a second for the device alone */
+	pair.source.config.downtime_us_max = 200000;
+	pair.source.config.deadline_us = 500000;
+	pair_run(&pair);
+	pair_assert_home(&pair);
+	assert_int_equal(pair.source.error.code, HF_E_NOT_CONVERGED);
+	assert_false(side_saw(&pair.source, HF_TRACE_TRANSITION, "-> QUIETING"));
+	pair_done(&pair);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_as_many_devices_as_there_may_be_are_primed_at_once),
+		cmocka_unit_test(test_a_device_without_precopy_counts_for_the_stand_still),
+	};
+
+	return cmocka_run_group_tests_name("session-limits", tests, NULL, NULL);
+}

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Of several things that went wrong, both sides are told the one that was the cause. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "session-fixture.h"
+
+static const struct pair_config small = {
+	.memory_bytes = 1 << 20,
+	.device_count = 2,
+	.channels = 1,
+};
+
+static void add_filter(struct side *side, const char *spec)
+{
+	struct hf_error err = { 0 };
+
+	if (!side->filters)
+		assert_int_equal(hf_filters_new(&side->filters, &err), 0);
+	if (hf_filters_add(side->filters, spec, &err) < 0)
+		fail_msg("%s: %s", spec, err.text);
+	side->config.filters = side->filters;
+}
+
+/* The first thing that the target hears of it is why it ends. */
+static void test_a_machine_that_is_not_described_is_the_targets_reason_too(void **state)
+{
+	struct pair pair;
+
+	(void)state;
+	pair_init(&pair, &small);
+	add_filter(&pair.source, "fault:machine.describe:1");
+	pair_run(&pair);
+	pair_assert_home(&pair);
+	assert_int_equal(pair.target.error.code, pair.source.error.code);
+	assert_string_equal(pair.target.error.text, pair.source.error.text);
+	pair_done(&pair);
+}
+
+/* A claim whose answer was lost once, and won: what fails then is the device. */
+static void test_a_ledger_that_has_answered_since_is_no_reason(void **state)
+{
+	struct pair pair;
+
+	(void)state;
+	pair_init(&pair, &small);
+	add_filter(&pair.target, "fault:ledger.swap:1:after");
+	add_filter(&pair.target, "fault:device[1].set_state=RUNNING_P2P:1+:EIO");
+	pair_run(&pair);
+	pair_assert_home(&pair);
+	assert_non_null(strstr(pair.target.error.text, "device 1 (sim1)"));
+	assert_non_null(strstr(pair.source.error.text, "device 1 (sim1)"));
+	pair_done(&pair);
+}
+
+/* The guest is somebody else's, and the record still tells why an earlier handover failed. */
+static void test_the_reason_of_an_earlier_handover_is_not_ours(void **state)
+{
+	struct pair pair;
+	struct hf_ledger_record record = { .guest = "fixture",
+					   .epoch = 7,
+					   .state = HF_LEDGER_HOME,
+					   .owner = "elsewhere",
+					   .attempt = "elsewhere/1",
+					   .reason_code = HF_E_DEVICE_STATE,
+					   .reason = "a device refused, long ago" };
+	struct hf_ledger_record now;
+	struct hf_error err = { 0 };
+
+	(void)state;
+	pair_init(&pair, &small);
+	assert_int_equal(pair.source.ledger.ops->swap(pair.source.ledger.self, &record, &now, &err),
+			 HF_LEDGER_DONE);
+	assert_int_equal(hf_session_new(&pair.source.config, &pair.source.session, &err), 0);
+	assert_int_equal(hf_session_run(pair.source.session, &err), HF_E_LEDGER_REFUSED);
+	assert_non_null(strstr(err.text, "elsewhere"));
+	pair.source.session = hf_session_free(pair.source.session);
+	pair_done(&pair);
+}
+
+/* Not to hear once where a device stands is no reason to throw away what the guest has in it. */
+static void test_a_device_that_is_not_heard_once_is_not_reset(void **state)
+{
+	(void)state;
+	for (unsigned int n = 2; n < 16; n++) { /* the first is asked when the session is made */
+		struct pair pair;
+		char spec[64];
+
+		(void)snprintf(spec, sizeof(spec), "fault:device[1].get_state:%u:EIO", n);
+		pair_init(&pair, &small);
+		add_filter(&pair.source, spec);
+		add_filter(&pair.target, "fault:device[0].set_state=STOP:1:EIO");
+		pair_run(&pair);
+		pair_assert_home(&pair);
+		assert_false(side_saw(&pair.source, HF_TRACE_DEVICE_RESET, NULL));
+		pair_done(&pair);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_a_machine_that_is_not_described_is_the_targets_reason_too),
+		cmocka_unit_test(test_a_ledger_that_has_answered_since_is_no_reason),
+		cmocka_unit_test(test_the_reason_of_an_earlier_handover_is_not_ours),
+		cmocka_unit_test(test_a_device_that_is_not_heard_once_is_not_reset),
+	};
+
+	return cmocka_run_group_tests_name("session-reasons", tests, NULL, NULL);
+}
