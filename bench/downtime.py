@@ -88,8 +88,8 @@ def main():
     try:
         with pair.Pair(options) as bench:
             bench.source = bench.start(False)
-            bench.source.wait_reports(2)
             for number in range(options.runs):
+                bench.source.wait_settled()
                 run = one(bench, options)
                 runs.append(run)
                 if not options.json:

@@ -97,8 +97,8 @@ def main():
     try:
         with pair.Pair(options) as bench:
             bench.source = bench.start(False)
-            bench.source.wait_reports(2)
             for _ in range(options.runs):
+                bench.source.wait_settled()
                 runs.append(one(bench, options))
     except pair.Failure as why:
         print(f"memory: {why}", file=sys.stderr)

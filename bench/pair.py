@@ -145,6 +145,15 @@ class Vm:
                 raise Failure(f"the guest does not report: {self.log_end()}")
         return self.reports()
 
+    def wait_settled(self):
+        """The guest has been through all of its memory here, once from the beginning to the end:
+        before, it fills it, and after a handover KVM takes the first look at a page for a write."""
+        passes = int(self.wait_reports(1)[0]["pass"])
+        deadline = time.monotonic() + MIGRATE_S
+        while int(self.reports()[-1]["pass"]) < passes + 2:
+            if watch(self.pidfd, 0.05) or time.monotonic() > deadline:
+                raise Failure(f"the guest does not end its pass: {self.log_end()}")
+
     def stop(self):
         if self.process.poll() is None:
             self.process.kill()
