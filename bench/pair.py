@@ -212,7 +212,8 @@ def options(description, **defaults):
     parser = argparse.ArgumentParser(description=description)
     build = os.path.join(HERE, "..", "build")
     parser.add_argument("--holdfast", default=os.environ.get("HOLDFAST", build + "/holdfast"))
-    parser.add_argument("--checker", default=os.environ.get("CHECKER", build + "/guest/checker.elf"))
+    parser.add_argument("--checker",
+                        default=os.environ.get("CHECKER", build + "/guest/checker.elf"))
     parser.add_argument("--folder", default="/dev/shm" if os.path.isdir("/dev/shm") else None,
                         help="where ledger and consoles are; default: in memory, as /run is")
     parser.add_argument("--memory", default="1G")
