@@ -4,7 +4,8 @@
 How much memory a handover takes beside the guest's own, on each side: what is resident in the
 process (/proc/PID/smaps) without the guest's memory (the mappings of its memfds), at the most that
 was seen before, in the middle, and at the end of it. All else is in it: program and libraries,
-KVM's dirty rings, the simulated devices. What the library has allocated by its own count (query-migrate,
+KVM's dirty rings, the simulated devices. What the library has allocated by its own count
+(query-migrate,
 own-memory) stands beside it.
 
 The guest goes from process to process, --runs times. Exit status 1 if a handover fails; figures
