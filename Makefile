@@ -10,8 +10,8 @@ JOBS := $(shell nproc 2>/dev/null || echo 1)
 FUZZERS = body frame order record stream-header
 C_FILES = $(shell git ls-files '*.c' '*.h' 2>/dev/null)
 
-.PHONY: all help deps deps-all demo check check-all check-asan check-tsan fuzz format check-format \
-	tidy cppcheck analyze man install bench clean
+.PHONY: all help deps deps-all deps-lab demo check check-all check-campaign check-asan check-tsan \
+	lab check-lab fuzz format check-format tidy cppcheck analyze man install bench clean
 all: $(BUILD)/build.ninja
 	ninja -C $(BUILD) -j $(JOBS)
 
@@ -28,6 +28,8 @@ help:
 	@echo 'make fuzz T=NAME [SECONDS=60]       run one fuzzer (clang)'
 	@echo 'make format, make check-format      clang-format 14'
 	@echo 'make tidy, make cppcheck, make analyze    static analysis'
+	@echo 'make lab        fetch and build the lab, a machine with real VFIO (docs/lab.md)'
+	@echo 'make check-lab  all tests that need the lab'
 	@echo 'make man        manual pages, in $(BUILD)/docs'
 	@echo 'make bench      measure'
 	@echo 'make install    to DESTDIR, PREFIX ($(PREFIX))'
@@ -40,6 +42,8 @@ deps-all:
 
 demo: deps
 	@$(MAKE) --no-print-directory all
+deps-lab:
+	@packaging/deps.sh lab
 	$(BUILD)/holdfast demo
 
 check: deps
@@ -64,6 +68,13 @@ fuzz: deps-all
 
 format:
 	clang-format -i $(C_FILES)
+lab: deps-lab
+	@lab/build
+check-lab: deps lab
+	@$(MAKE) --no-print-directory all
+	meson test -C $(BUILD) --no-rebuild --suite lab --num-processes 1 --timeout-multiplier 5 \
+		--print-errorlogs
+
 check-format:
 	clang-format --dry-run -Werror $(C_FILES)
 

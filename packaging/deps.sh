@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# deps.sh check|all: install by apt-get what is missing for `make check` (and `make demo`), or for
-# every command of the Makefile. Says what it installs; does nothing, and fast, when all is there.
+# deps.sh check|lab|all: install by apt-get what is missing for `make check` (and `make demo`), for
+# the lab (docs/lab.md), or for every command of the Makefile. Says what it installs; does nothing,
+# and fast, when all is there.
 set -eu
 
 # Without these nothing is built. Without the second list tests skip, and say so.
@@ -10,6 +11,8 @@ needed="gcc libc6-dev meson ninja-build pkg-config python3 libcmocka-dev libjans
 needed="$needed libxxhash-dev"
 wanted="g++ clang-format spin scdoc shellcheck python3-xxhash git qemu-system-x86"
 for_all="clang clang-tidy cppcheck"
+wanted="$wanted libcurl4-openssl-dev etcd-server openssl"
+for_lab="apt gcc make libelf1 busybox-static cpio kmod xz-utils util-linux qemu-system-x86"
 
 missing()
 {
@@ -44,10 +47,11 @@ install_packages()
 }
 
 case ${1:-} in
-check) ;;
-all) wanted="$wanted $for_all" ;;
+check) wanted="$wanted $for_lab" ;;
+lab) wanted=$for_lab ;;
+all) wanted="$wanted $for_lab $for_all" ;;
 *)
-	echo "usage: deps.sh check|all" >&2
+	echo "usage: deps.sh check|lab|all" >&2
 	exit 2
 	;;
 esac
