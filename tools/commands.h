@@ -6,7 +6,8 @@
 #include "tools/command.h"
 
 extern const struct command command_run, command_migrate, command_status, command_stop,
-	command_cont, command_cancel, command_quit, command_demo, command_explain, command_help_;
+	command_cont, command_cancel, command_quit,
+	command_demo, command_device, command_explain, command_help_;
 
 /* What `holdfast help` prints. */
 void help_all(void);

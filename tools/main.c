@@ -17,6 +17,7 @@ const struct command *const commands[] = {
 	&command_cont,
 	&command_cancel,
 	&command_quit,
+	&command_device,
 	&command_demo,
 	&command_explain,
 	&command_help_,

@@ -1,15 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The MSI-X vectors of one function (PCI 3.0, 6.8.2). Table and pending bits are ours; the device
- * only signals eventfds. While a vector is enabled and unmasked, KVM takes its eventfd's counts
- * (irqfd); while it is not, they stay in the eventfd and show as the pending bit.
+ * The MSI-X capability, table and pending bits of one function (PCI 3.0, 6.8.2), all of them ours.
  */
 #include "pci-device.h"
-
-#include <errno.h>
-#include <stdlib.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "fail.h"
 
@@ -75,173 +68,17 @@ int msix_new(struct pci_device *device, struct hf_error *err)
 		return fail(err, HF_E_DEVICE_CONFIG, r < 0 ? -r : 0,
 			    "its MSI-X table has %u vectors, the device signals %u", msix->count,
 			    vectors);
-	msix->vectors = calloc(msix->count, sizeof(*msix->vectors));
-	if (msix->vectors == NULL)
-		return fail(err, HF_E_NO_MEMORY, ENOMEM, "%u vectors", msix->count);
-	for (uint32_t i = 0; i < msix->count; i++)
-		msix->vectors[i] = (struct msix_vector){ .eventfd = -1, .control = VECTOR_MASKED };
-	r = irq_messages_new(device->pci->irq, msix->count);
-	if (r < 0)
-		return fail(err, HF_E_UNSUPPORTED, -r, "%u more interrupt vectors", msix->count);
-	for (uint32_t i = 0; i < msix->count; i++) {
-		msix->vectors[i].gsi = (uint32_t)r + i;
-		msix->vectors[i].eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-		if (msix->vectors[i].eventfd < 0)
-			return fail(err, HF_E_SYSTEM, errno, "eventfd for vector %u", i);
-	}
-	return 0;
+	return vectors_new(device, &msix->vectors, IRQ_INDEX_MSIX, msix->count, err);
 }
 
 void msix_free(struct pci_device *device)
 {
-	struct msix *msix = &device->msix;
-
-	if (msix->vectors == NULL)
-		return;
-	if (msix->armed)
-		(void)device->device.ops->irqs_set(device->device.self, IRQ_INDEX_MSIX, 0, NULL);
-	for (uint32_t i = 0; i < msix->count; i++)
-		if (msix->vectors[i].eventfd >= 0)
-			(void)close(msix->vectors[i].eventfd); /* by that KVM lets go of it */
-	free(msix->vectors);
-	msix->vectors = NULL;
-}
-
-/* Counts that are in the eventfd become the pending bit. Only while nobody is attached. */
-static int drain(struct msix_vector *vector)
-{
-	uint64_t count;
-
-	if (read(vector->eventfd, &count, sizeof(count)) == (ssize_t)sizeof(count)) {
-		vector->pending = true;
-		return 0;
-	}
-	return errno == EAGAIN ? 0 : -errno;
-}
-
-static bool live(const struct msix *msix, const struct msix_vector *vector)
-{
-	return msix->enabled && !msix->masked && (vector->control & VECTOR_MASKED) == 0;
-}
-
-static struct irq_message message_of(const struct msix_vector *vector)
-{
-	return (struct irq_message){
-		.address = (uint64_t)vector->address_high << 32 | vector->address_low,
-		.data = vector->data,
-	};
-}
-
-static int detach(struct irq *irq, struct msix_vector *vector)
-{
-	int r = irq_eventfd_detach(irq, vector->eventfd, vector->gsi);
-
-	if (r == 0)
-		vector->attached = false;
-	return r;
-}
-
-/*
- * What is in the eventfd becomes pending. What comes between that and attaching, KVM raises, and
- * leaves in the eventfd, where it would look like another one later: so that is thrown away.
- */
-static int attach(struct irq *irq, struct msix_vector *vector)
-{
-	uint64_t count;
-	int r = drain(vector);
-
-	if (r == 0)
-		r = irq_eventfd_attach(irq, vector->eventfd, vector->gsi);
-	if (r == 0) {
-		vector->attached = true;
-		(void)!read(vector->eventfd, &count, sizeof(count)); /* EAGAIN: as it should be */
-	}
-	return r;
-}
-
-static int vector_update(struct pci_device *device, struct msix_vector *vector, bool deliver)
-{
-	struct irq *irq = device->pci->irq;
-	const struct irq_message message = message_of(vector);
-	bool wanted = live(&device->msix, vector);
-	int r = 0;
-
-	if (vector->attached && !wanted)
-		return detach(irq, vector);
-	if (!vector->attached && wanted)
-		r = attach(irq, vector);
-	if (r == 0 && wanted && deliver && vector->pending) {
-		r = irq_message_send(irq, &message);
-		if (r == 0)
-			vector->pending = false;
-	}
-	return r;
-}
-
-/* The routes of vectors [first, first + count) that are live, as their messages say. */
-static int routes_update(struct pci_device *device, uint32_t first, uint32_t count)
-{
-	struct irq *irq = device->pci->irq;
-	bool changed = false;
-
-	for (uint32_t i = first; i < first + count; i++) {
-		const struct msix_vector *vector = &device->msix.vectors[i];
-		const struct irq_message message = message_of(vector);
-
-		if (live(&device->msix, vector) && irq_route(irq, vector->gsi, &message))
-			changed = true;
-	}
-	return changed ? irq_routes_push(irq) : 0;
-}
-
-static int range_update(struct pci_device *device, uint32_t first, uint32_t count, bool deliver)
-{
-	int result = routes_update(device, first, count);
-
-	for (uint32_t i = first; i < first + count && result == 0; i++)
-		result = vector_update(device, &device->msix.vectors[i], deliver);
-	return result;
+	vectors_free(device, &device->msix.vectors);
 }
 
 int msix_vectors_update(struct pci_device *device, bool deliver)
 {
-	return range_update(device, 0, device->msix.count, deliver);
-}
-
-/* Give the device all eventfds at once: it cannot be said to be able to take more later. */
-static int arm(struct pci_device *device)
-{
-	struct msix *msix = &device->msix;
-	int *fds;
-	int r;
-
-	fds = calloc(msix->count, sizeof(*fds));
-	if (fds == NULL)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < msix->count; i++)
-		fds[i] = msix->vectors[i].eventfd;
-	r = device->device.ops->irqs_set(device->device.self, IRQ_INDEX_MSIX, msix->count, fds);
-	free(fds);
-	if (r >= 0)
-		msix->armed = true;
-	return r < 0 ? r : 0;
-}
-
-static int disarm(struct pci_device *device)
-{
-	struct msix *msix = &device->msix;
-	int r = device->device.ops->irqs_set(device->device.self, IRQ_INDEX_MSIX, 0, NULL);
-
-	if (r < 0)
-		return r;
-	msix->armed = false;
-	for (uint32_t i = 0; i < msix->count; i++) {
-		r = drain(&msix->vectors[i]);
-		if (r < 0)
-			return r;
-		msix->vectors[i].pending = false; /* disabled: what came is void */
-	}
-	return 0;
+	return vectors_update(device, &device->msix.vectors, 0, device->msix.count, deliver);
 }
 
 int msix_control_update(struct pci_device *device, bool deliver)
@@ -254,51 +91,14 @@ int msix_control_update(struct pci_device *device, bool deliver)
 		return 0;
 	control = pci_config_u16(device, msix->capability + 2);
 	msix->enabled = (control & CONTROL_ENABLE) != 0;
-	msix->masked = (control & CONTROL_MASK) != 0;
-	if (msix->enabled && !msix->armed)
-		r = arm(device);
+	msix->vectors.on = msix->enabled && (control & CONTROL_MASK) == 0;
+	if (msix->enabled && !msix->vectors.armed)
+		r = vectors_arm(device, &msix->vectors, msix->count);
 	if (r == 0)
 		r = msix_vectors_update(device, deliver);
-	if (r == 0 && !msix->enabled && msix->armed)
-		r = disarm(device);
+	if (r == 0 && !msix->enabled && msix->vectors.armed)
+		r = vectors_disarm(device, &msix->vectors);
 	return r;
-}
-
-/*
- * Does KVM deliver this message within the device's own signal? It does for a fixed, edge-triggered
- * message to one LAPIC by its physical id (kvm_irq_delivery_to_apic_fast()); others it may leave to
- * a worker of its own.
- */
-static bool delivered_at_once(const struct msix_vector *vector)
-{
-	const uint32_t address_mask = 0xfff0000cu; /* not: redirection hint, logical destination */
-	const uint32_t data_mask = 0x8700u; /* not: level-triggered, another delivery mode */
-	uint32_t destination = vector->address_low >> 12 & 0xff;
-
-	return vector->address_high == 0 && (vector->address_low & address_mask) == 0xfee00000u &&
-	       destination != 0xff && (vector->data & data_mask) == 0;
-}
-
-/*
- * Only detaching waits for KVM's worker, and can take seconds on a busy host, so it is done only
- * where it is needed. Who is detached is attached again when the vCPUs run.
- */
-int msix_collect(struct pci_device *device)
-{
-	struct msix *msix = &device->msix;
-
-	for (uint32_t i = 0; i < msix->count; i++) {
-		struct msix_vector *vector = &msix->vectors[i];
-		int r = 0;
-
-		if (vector->attached && !delivered_at_once(vector))
-			r = detach(device->pci->irq, vector);
-		if (r == 0 && !vector->attached)
-			r = drain(vector);
-		if (r < 0)
-			return r;
-	}
-	return 0;
 }
 
 /* ---- what the guest sees -------------------------------------------------------------------- */
@@ -325,9 +125,9 @@ bool msix_covers(const struct pci_device *device, uint32_t bar, uint64_t offset)
 
 static uint8_t table_byte(const struct msix *msix, uint64_t at)
 {
-	const struct msix_vector *vector = &msix->vectors[at / ENTRY_SIZE];
+	const struct vector *vector = &msix->vectors.vector[at / ENTRY_SIZE];
 	const uint32_t words[4] = { vector->address_low, vector->address_high, vector->data,
-				    vector->control };
+				    vector->masked ? VECTOR_MASKED : 0 };
 
 	return (uint8_t)(words[at % ENTRY_SIZE / 4] >> (at % 4 * 8));
 }
@@ -336,14 +136,9 @@ static uint8_t pba_byte(struct msix *msix, uint64_t at)
 {
 	uint8_t byte = 0;
 
-	for (uint32_t bit = 0; bit < 8 && at * 8 + bit < msix->count; bit++) {
-		struct msix_vector *vector = &msix->vectors[at * 8 + bit];
-
-		if (!vector->attached)
-			(void)drain(vector); /* an eventfd of ours: cannot fail */
-		if (vector->pending)
+	for (uint32_t bit = 0; bit < 8 && at * 8 + bit < msix->count; bit++)
+		if (vectors_pending(&msix->vectors, (uint32_t)at * 8 + bit))
 			byte |= (uint8_t)(1u << bit);
-	}
 	return byte;
 }
 
@@ -364,7 +159,7 @@ void msix_read(struct pci_device *device, uint32_t bar, uint64_t offset, uint8_t
 
 static int write_word(struct pci_device *device, uint64_t at, uint32_t value)
 {
-	struct msix_vector *vector = &device->msix.vectors[at / ENTRY_SIZE];
+	struct vector *vector = &device->msix.vectors.vector[at / ENTRY_SIZE];
 
 	switch (at % ENTRY_SIZE / 4) {
 	case 0:
@@ -377,10 +172,10 @@ static int write_word(struct pci_device *device, uint64_t at, uint32_t value)
 		vector->data = value;
 		break;
 	default:
-		vector->control = value & VECTOR_MASKED;
+		vector->masked = (value & VECTOR_MASKED) != 0;
 		break;
 	}
-	return range_update(device, (uint32_t)(at / ENTRY_SIZE), 1, true);
+	return vectors_update(device, &device->msix.vectors, (uint32_t)(at / ENTRY_SIZE), 1, true);
 }
 
 /* Aligned words and double words only (6.8.2); anything else, and the PBA, is ignored. */

@@ -23,13 +23,27 @@ static uint64_t round_up(uint64_t value, uint64_t to)
 
 /* ---- set-up --------------------------------------------------------------------------------- */
 
+static bool size_ok(uint64_t size, bool io)
+{
+	return (size & (size - 1)) == 0 && (io ? size >= 4 && size <= 256 : size >= 16);
+}
+
 /* There is no firmware: BARs get their addresses here, before the guest runs. */
 static int assign(struct pci *pci, struct bar *bar, struct hf_error *err)
 {
 	uint64_t size = bar->size > HF_PAGE_SIZE ? bar->size : HF_PAGE_SIZE;
 	uint64_t low = round_up(pci->low_next, size);
 	uint64_t high = round_up(pci->high_next, size);
+	uint64_t port = round_up(pci->io_next, bar->size);
 
+	if (bar->io && port <= PCI_IO_END - bar->size) {
+		bar->gpa = port;
+		pci->io_next = (uint32_t)(port + bar->size);
+		return 0;
+	}
+	if (bar->io)
+		return fail(err, HF_E_UNSUPPORTED, 0, "no room for %ju ports",
+			    (uintmax_t)bar->size);
 	if ((!bar->wide || size <= LOW_SIZE_MAX) && low <= PCI_MMIO_END &&
 	    size <= PCI_MMIO_END - low) {
 		bar->gpa = low;
@@ -114,14 +128,22 @@ static int bar_new(struct pci_device *device, uint32_t index, bool *ret_wide, st
 	r = ops->region_read(device->device.self, REGION_CONFIG, at, &flags, sizeof(flags));
 	if (r < 0)
 		return fail(err, HF_E_DEVICE_CONFIG, -r, "BAR %u cannot be read", index);
-	if (info.size == 0 || (flags & BAR_IO) != 0) {
-		pci_config_emulate(device, at, 4, 0, 0); /* I/O BARs are hidden */
+	if (info.size == 0) {
+		pci_config_emulate(device, at, 4, 0, 0);
 		return 0;
 	}
-	if ((info.size & (info.size - 1)) != 0 || info.size < 16)
-		return fail(err, HF_E_UNSUPPORTED, 0, "BAR %u has %ju bytes, no power of two",
-			    index, (uintmax_t)info.size);
+	bar->io = (flags & BAR_IO) != 0;
+	if (!size_ok(info.size, bar->io))
+		return fail(err, HF_E_UNSUPPORTED, 0, "BAR %u has %ju %s, which no BAR can", index,
+			    (uintmax_t)info.size, bar->io ? "ports" : "bytes");
 	bar->size = info.size;
+	if (bar->io) {
+		r = assign(device->pci, bar, err);
+		if (r == 0)
+			pci_config_emulate(device, at, 4, (uint32_t)bar->gpa | BAR_IO,
+					   (uint32_t) ~(info.size - 1) & 0xfffcu);
+		return r;
+	}
 	bar->wide = (flags & BAR_WIDE) != 0;
 	bar->prefetchable = (flags & BAR_PREFETCHABLE) != 0;
 	if (bar->wide && index + 1 == PCI_BARS)
@@ -267,7 +289,7 @@ static bool free_for(const struct pci *pci, const struct bar *bar, uint64_t gpa)
 		for (uint32_t j = 0; j < PCI_BARS; j++) {
 			const struct bar *other = &pci->devices[i]->bars[j];
 
-			if (other != bar && other->mapped_gpa != 0 &&
+			if (other != bar && other->io == bar->io && other->mapped_gpa != 0 &&
 			    overlaps(gpa, bar->size, other->mapped_gpa, other->size))
 				return false;
 		}
@@ -280,18 +302,19 @@ static bool free_for(const struct pci *pci, const struct bar *bar, uint64_t gpa)
  */
 static bool allowed(const struct pci *pci, const struct bar *bar, uint64_t gpa)
 {
+	bool port = gpa >= PCI_IO_LOWEST && gpa <= PCI_IO_END - bar->size;
 	bool low = gpa >= MEMORY_HOLE_GPA && gpa < PCI_MMIO_END && bar->size <= PCI_MMIO_END - gpa;
 	bool high = gpa >= MEMORY_HIGH_GPA && gpa >= memory_end(pci->memory) &&
 		    gpa < pci->high_end && bar->size <= pci->high_end - gpa;
 
-	return (low || high) && free_for(pci, bar, gpa);
+	return (bar->io ? port : low || high) && free_for(pci, bar, gpa);
 }
 
 static void read_register(struct pci_device *device, uint32_t index)
 {
 	struct bar *bar = &device->bars[index];
 
-	bar->gpa = pci_config_u32(device, PCI_BAR0 + 4 * index) & ~0xfu;
+	bar->gpa = pci_config_u32(device, PCI_BAR0 + 4 * index) & (bar->io ? 0xfffcu : ~0xfu);
 	if (bar->wide)
 		bar->gpa |= (uint64_t)pci_config_u32(device, PCI_BAR0 + 4 * index + 4) << 32;
 }
@@ -305,7 +328,7 @@ bool bars_collide(struct pci_device *device, const struct pci_device *other)
 			continue;
 		read_register(device, i);
 		for (uint32_t j = 0; j < PCI_BARS; j++)
-			if (other->bars[j].mapped_gpa != 0 &&
+			if (other->bars[j].mapped_gpa != 0 && other->bars[j].io == bar->io &&
 			    overlaps(bar->gpa, bar->size, other->bars[j].mapped_gpa,
 				     other->bars[j].size))
 				return true;
@@ -316,8 +339,9 @@ bool bars_collide(struct pci_device *device, const struct pci_device *other)
 /* Where the BAR is to be decoded; 0: nowhere. */
 static uint64_t wanted_gpa(struct pci_device *device, uint32_t index)
 {
-	bool decode = (pci_config_u16(device, PCI_COMMAND) & PCI_COMMAND_MEMORY) != 0;
 	const struct bar *bar = &device->bars[index];
+	uint16_t enable = bar->io ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY;
+	bool decode = (pci_config_u16(device, PCI_COMMAND) & enable) != 0;
 
 	read_register(device, index);
 	return decode && allowed(device->pci, bar, bar->gpa) ? bar->gpa : 0;

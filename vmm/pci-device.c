@@ -3,7 +3,7 @@
  * One PCI function and its configuration space. Each byte of it is either emulated, then the guest
  * sees ours and the device never hears of it, or it is the device's own. COMMAND is both: ours, and
  * told to the device. Emulated are: COMMAND, header type, BARs, ROM (there is none), the list of
- * capabilities (MSI is not in it), the interrupt line and pin (there is none), MSI-X's control.
+ * capabilities, the interrupt line and pin (there is none), MSI's registers, MSI-X's control.
  */
 #include "pci-device.h"
 
@@ -20,7 +20,7 @@
 #define INTERRUPT_LINE 0x3cu
 #define INTERRUPT_PIN 0x3du
 #define STATUS_CAPABILITIES 0x10u
-#define COMMAND_WRITABLE 0x0546u /* memory, bus master, parity, SERR, INTx disable */
+#define COMMAND_WRITABLE 0x0547u /* I/O, memory, bus master, parity, SERR, INTx disable */
 #define CAP_MSI 0x05u
 #define CAPS_MAX 48u /* as many as fit into 192 bytes */
 
@@ -84,6 +84,8 @@ int pci_config_read(struct pci_device *device, uint32_t offset, uint8_t *data, u
 	int r = 0;
 
 	assert(offset < PCI_CONFIG_SIZE && size <= PCI_CONFIG_SIZE - offset);
+	if (msi_covers(device, offset, size))
+		msi_refresh(device);
 	for (uint32_t i = 0; i < size; i++)
 		ours = ours && device->emulated[offset + i] != 0;
 	if (!ours) {
@@ -107,7 +109,7 @@ static bool touches(uint32_t offset, uint32_t size, uint32_t start, uint32_t len
 static int follow(struct pci_device *device, uint32_t offset, uint32_t size, uint16_t old_command)
 {
 	uint16_t command = pci_config_u16(device, PCI_COMMAND);
-	bool on = (command & PCI_COMMAND_MEMORY) != 0;
+	bool on = (command & (PCI_COMMAND_MEMORY | PCI_COMMAND_IO)) != 0;
 	int r = 0;
 
 	/* The device decodes before the guest reaches its BARs, and for as long as it does. */
@@ -121,6 +123,8 @@ static int follow(struct pci_device *device, uint32_t offset, uint32_t size, uin
 	if (r == 0 && device->msix.count != 0 &&
 	    touches(offset, size, device->msix.capability + 2, 2))
 		r = msix_control_update(device, true);
+	if (r == 0 && msi_covers(device, offset, size))
+		r = msi_update(device, true);
 	return r;
 }
 
@@ -175,7 +179,19 @@ int pci_capability(struct pci_device *device, uint8_t id, uint32_t *ret_offset)
 	return 0;
 }
 
-/* Link the capabilities anew, without MSI: the VMM delivers MSI-X only. */
+/* An MSI capability that the device does not signal is not shown. */
+static int is_shown(const struct pci_device *device, uint8_t capability, bool *ret_shown)
+{
+	uint32_t count = 1;
+	int r = 0;
+
+	if (capability == CAP_MSI)
+		r = device->device.ops->irq_count(device->device.self, IRQ_INDEX_MSI, &count);
+	*ret_shown = count != 0;
+	return r < 0 ? r : 0;
+}
+
+/* Link the capabilities anew, those that are shown. */
 static int link_capabilities(struct pci_device *device, struct hf_error *err)
 {
 	uint32_t link = CAPABILITIES; /* where the offset of the next one stands */
@@ -189,10 +205,13 @@ static int link_capabilities(struct pci_device *device, struct hf_error *err)
 		r = device_read(device, CAPABILITIES, &at, 1);
 	for (uint32_t i = 0; r == 0 && i < CAPS_MAX && (at & 0xfcu) >= 0x40; i++) {
 		uint8_t header[2];
+		bool shown = false;
 
 		at &= 0xfcu;
 		r = device_read(device, at, header, sizeof(header));
-		if (r == 0 && header[0] != CAP_MSI) {
+		if (r == 0)
+			r = is_shown(device, header[0], &shown);
+		if (shown) {
 			pci_config_emulate(device, link, 1, at, 0);
 			link = at + 1u;
 			pci_config_emulate(device, link, 1, 0, 0);
@@ -223,6 +242,8 @@ static int set_up(struct pci_device *device, struct hf_error *err)
 	r = link_capabilities(device, err);
 	if (r == 0)
 		r = msix_new(device, err);
+	if (r == 0)
+		r = msi_new(device, err);
 	if (r == 0)
 		r = bars_new(device, err);
 	if (r != 0)
@@ -280,6 +301,7 @@ void pci_device_free(struct pci_device *device)
 		return;
 	ops = device->device.ops;
 	msix_free(device);
+	msi_free(device);
 	bars_free(device);
 	for (uint32_t i = 0; i < device->pci->memory->count; i++) {
 		const struct hf_memory_region *region = &device->pci->memory->regions[i];

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * One PCI function: a VFIO-shaped device behind hf_device_ops. Three ideas, three files: its
- * configuration space (pci-device.c), its BARs (pci-bar.c), its MSI-X vectors (msix.c). Everything
- * here is called with the bus's lock held, or before there are vCPUs.
+ * One PCI function: a VFIO-shaped device behind hf_device_ops. Three ideas: its configuration
+ * space (pci-device.c), its BARs (pci-bar.c), its interrupts (vectors.c, and what the guest sees of
+ * them: msix.c, msi.c). Everything here is called with the bus's lock held, or before there are
+ * vCPUs.
  */
 #ifndef VMM_PCI_DEVICE_H
 #define VMM_PCI_DEVICE_H
@@ -15,9 +16,11 @@
 
 /* VFIO's indexes (linux/vfio.h, VFIO_PCI_*). */
 #define REGION_CONFIG 7u
+#define IRQ_INDEX_MSI 1u
 #define IRQ_INDEX_MSIX 2u
 
 #define PCI_COMMAND 0x04u
+#define PCI_COMMAND_IO 0x0001u
 #define PCI_COMMAND_MEMORY 0x0002u
 #define PCI_STATUS 0x06u
 #define PCI_BAR0 0x10u
@@ -30,6 +33,7 @@ struct bar_piece {
 
 struct bar {
 	uint64_t size; /* a power of two; 0: not there */
+	bool io; /* ports, not addresses: gpa and mapped_gpa are port numbers */
 	uint64_t gpa; /* what the register says, whether decoded or not */
 	uint64_t mapped_gpa; /* where it is decoded; 0: nowhere */
 	bool wide; /* 64 bits: the next register is its upper half */
@@ -41,21 +45,36 @@ struct bar {
 	struct bar_piece pieces[PCI_BAR_PIECES];
 };
 
-struct msix_vector {
-	uint32_t address_low, address_high, data, control; /* the table's entry */
+struct vector {
+	uint32_t address_low, address_high, data; /* the message */
+	bool masked;
 	int eventfd; /* the device signals it; counts stay in it while nobody is attached */
 	uint32_t gsi;
 	bool attached; /* KVM takes the counts */
 	bool pending; /* taken out of the eventfd by us, and not delivered yet */
 };
 
+struct vectors {
+	uint32_t index; /* VFIO's, IRQ_INDEX_* */
+	uint32_t count; /* 0: the device has none of this kind */
+	bool on; /* enabled, and not masked as a whole */
+	bool armed; /* the device has our eventfds */
+	struct vector *vector;
+};
+
 struct msix {
 	uint32_t count; /* vectors; 0: the device has no MSI-X */
 	uint32_t capability; /* its offset in configuration space */
 	uint32_t table_bar, table_offset, pba_bar, pba_offset;
-	bool enabled, masked; /* the capability's control bits */
-	bool armed; /* the device has our eventfds */
-	struct msix_vector *vectors;
+	bool enabled;
+	struct vectors vectors;
+};
+
+struct msi {
+	uint32_t capability; /* its offset in configuration space; 0: the device has no MSI */
+	bool wide, maskable;
+	uint32_t armed_count;
+	struct vectors vectors;
 };
 
 struct pci_device {
@@ -70,6 +89,7 @@ struct pci_device {
 	uint8_t writable[PCI_CONFIG_SIZE]; /* of emulated bytes: which bits the guest can change */
 	struct bar bars[PCI_BARS];
 	struct msix msix;
+	struct msi msi;
 };
 
 /* ---- pci-device.c --------------------------------------------------------------------------- */
@@ -104,6 +124,37 @@ int bars_unmap(struct pci_device *device);
 /* Does a BAR of other stand where one of device is to go? */
 bool bars_collide(struct pci_device *device, const struct pci_device *other);
 
+/* ---- vectors.c ------------------------------------------------------------------------------ */
+
+int vectors_new(struct pci_device *device, struct vectors *vectors, uint32_t index, uint32_t count,
+		struct hf_error *err);
+void vectors_free(struct pci_device *device, struct vectors *vectors); /* also half-made ones */
+/*
+ * Attach and detach [first, first + count) as on and the mask bits say; deliver: what is pending
+ * goes out. These four: 0 or -errno.
+ */
+int vectors_update(struct pci_device *device, struct vectors *vectors, uint32_t first,
+		   uint32_t count, bool deliver);
+/* The device signals the first count of them from now on; none. */
+int vectors_arm(struct pci_device *device, struct vectors *vectors, uint32_t count);
+int vectors_disarm(struct pci_device *device, struct vectors *vectors);
+/* What the device has signalled is with the LAPICs, or pending here. */
+int vectors_collect(struct pci_device *device, struct vectors *vectors);
+bool vectors_pending(struct vectors *vectors, uint32_t index);
+
+/* ---- msi.c ---------------------------------------------------------------------------------- */
+
+int msi_new(struct pci_device *device, struct hf_error *err);
+void msi_free(struct pci_device *device);
+/* Are any of these bytes of configuration space registers of the capability? */
+bool msi_covers(const struct pci_device *device, uint32_t offset, uint32_t size);
+/* They have changed. 0 or -errno. */
+int msi_update(struct pci_device *device, bool deliver);
+/* Before they are read: the pending bits. */
+void msi_refresh(struct pci_device *device);
+/* In a copy of configuration space: they travel by themselves. */
+void msi_hide_pending(const struct pci_device *device, uint8_t config[PCI_CONFIG_SIZE]);
+
 /* ---- msix.c --------------------------------------------------------------------------------- */
 
 int msix_new(struct pci_device *device, struct hf_error *err);
@@ -112,8 +163,6 @@ void msix_free(struct pci_device *device);
 int msix_control_update(struct pci_device *device, bool deliver);
 /* Attach and detach vectors as enable and mask bits say; deliver: what is pending goes out. */
 int msix_vectors_update(struct pci_device *device, bool deliver);
-/* What the device has signalled is with the LAPICs, or pending here. 0 or -errno. */
-int msix_collect(struct pci_device *device);
 /* Is [offset, offset + size) of BAR bar the table or the PBA? */
 bool msix_covers(const struct pci_device *device, uint32_t bar, uint64_t offset);
 void msix_read(struct pci_device *device, uint32_t bar, uint64_t offset, uint8_t *data,

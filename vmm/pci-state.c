@@ -13,7 +13,7 @@
 
 #include "fail.h"
 
-#define LAYOUT_VERSION 1u
+#define LAYOUT_VERSION 2u
 #define HINTS_MAX 64u
 #define CAP_POWER 0x01u
 #define CAP_EXPRESS 0x10u
@@ -30,18 +30,25 @@ static void put_hints(const struct msix *msix, struct writer *writer)
 
 	put_u32(writer, count);
 	for (uint32_t i = 0; i < count; i++) {
-		put_u32(writer, msix->vectors[i].address_low);
-		put_u32(writer, msix->vectors[i].address_high);
-		put_u32(writer, msix->vectors[i].data);
+		put_u32(writer, msix->vectors.vector[i].address_low);
+		put_u32(writer, msix->vectors.vector[i].address_high);
+		put_u32(writer, msix->vectors.vector[i].data);
 	}
+}
+
+/* A BAR's size is 4 at least: room for what else must be equal. */
+static uint64_t kind_of(const struct bar *bar)
+{
+	return bar->size | (bar->wide ? 1 : 0) | (bar->io ? 2 : 0);
 }
 
 static void put_function(const struct pci_device *device, struct writer *writer)
 {
 	put(writer, device->ids, sizeof(device->ids));
 	put_u32(writer, device->msix.count);
+	put_u32(writer, device->msi.vectors.count);
 	for (uint32_t i = 0; i < PCI_BARS; i++)
-		put_u64(writer, device->bars[i].size | (device->bars[i].wide ? 1 : 0));
+		put_u64(writer, kind_of(&device->bars[i]));
 	put_hints(&device->msix, writer);
 }
 
@@ -68,7 +75,7 @@ static int take_hints(const struct pci_device *device, struct reader *reader, bo
 		message.address = (uint64_t)take_u32(reader) << 32 | low;
 		message.data = take_u32(reader);
 		if (low != 0 && !reader->bad &&
-		    irq_route(device->pci->irq, device->msix.vectors[i].gsi, &message))
+		    irq_route(device->pci->irq, device->msix.vectors.vector[i].gsi, &message))
 			*ret_changed = true;
 	}
 	return 0;
@@ -91,16 +98,21 @@ static int check_function(const struct pci_device *device, struct reader *reader
 		return fail(err, HF_E_MISMATCH, 0,
 			    "device %s has %u MSI-X vectors at the source and %u at the target",
 			    device->name, vectors, device->msix.count);
+	vectors = take_u32(reader);
+	if (vectors != device->msi.vectors.count)
+		return fail(err, HF_E_MISMATCH, 0,
+			    "device %s has %u MSI vectors at the source and %u at the target",
+			    device->name, vectors, device->msi.vectors.count);
 	for (uint32_t i = 0; i < PCI_BARS; i++) {
 		uint64_t size = take_u64(reader);
-		uint64_t size_here = device->bars[i].size | (device->bars[i].wide ? 1 : 0);
+		uint64_t size_here = kind_of(&device->bars[i]);
 
 		if (size != size_here)
 			return fail(
 				err, HF_E_MISMATCH, 0,
 				"device %s, BAR %u: %ju bytes at the source and %ju at the target",
-				device->name, i, (uintmax_t)(size & ~1ull),
-				(uintmax_t)(size_here & ~1ull));
+				device->name, i, (uintmax_t)(size & ~3ull),
+				(uintmax_t)(size_here & ~3ull));
 	}
 	if (take_hints(device, reader, ret_changed) < 0)
 		return fail(err, HF_E_MISMATCH, 0, "device %s: its vectors cannot be read",
@@ -142,12 +154,15 @@ static int save(struct pci_device *device, struct writer *writer)
 {
 	uint8_t config[PCI_CONFIG_SIZE];
 	const struct msix *msix = &device->msix;
-	int r = msix_collect(device);
+	int r = vectors_collect(device, &device->msix.vectors);
 
+	if (r == 0)
+		r = vectors_collect(device, &device->msi.vectors);
 	if (r == 0)
 		r = pci_config_read(device, 0, config, sizeof(config));
 	if (r < 0)
 		return r;
+	msi_hide_pending(device, config);
 	put_u32(writer, LAYOUT_VERSION);
 	put(writer, config, sizeof(config));
 	for (uint32_t i = 0; i < PCI_BARS; i++) {
@@ -157,14 +172,17 @@ static int save(struct pci_device *device, struct writer *writer)
 	}
 	put_u32(writer, msix->count);
 	for (uint32_t i = 0; i < msix->count; i++) {
-		const struct msix_vector *vector = &msix->vectors[i];
+		const struct vector *vector = &msix->vectors.vector[i];
 
 		put_u32(writer, vector->address_low);
 		put_u32(writer, vector->address_high);
 		put_u32(writer, vector->data);
-		put_u32(writer, vector->control);
+		put_u32(writer, vector->masked ? 1 : 0);
 		put_u32(writer, vector->pending ? 1 : 0);
 	}
+	put_u32(writer, device->msi.vectors.count);
+	for (uint32_t i = 0; i < device->msi.vectors.count; i++)
+		put_u32(writer, device->msi.vectors.vector[i].pending ? 1 : 0);
 	return writer->overflow ? -EMSGSIZE : 0;
 }
 
@@ -314,19 +332,28 @@ static int load_vectors(struct pci_device *device, struct reader *reader, struct
 			    "%u MSI-X vectors at the source and %u at the target", count,
 			    msix->count);
 	for (uint32_t i = 0; i < count; i++) {
-		struct msix_vector *vector = &msix->vectors[i];
+		struct vector *vector = &msix->vectors.vector[i];
 
 		vector->address_low = take_u32(reader);
 		vector->address_high = take_u32(reader);
 		vector->data = take_u32(reader);
-		vector->control = take_u32(reader) & 1;
+		vector->masked = take_u32(reader) & 1;
 		vector->pending = take_u32(reader) != 0;
 	}
+	count = take_u32(reader);
+	if (count != device->msi.vectors.count)
+		return fail(err, HF_E_DEVICE_CONFIG, 0,
+			    "%u MSI vectors at the source and %u at the target", count,
+			    device->msi.vectors.count);
+	for (uint32_t i = 0; i < count; i++)
+		device->msi.vectors.vector[i].pending = take_u32(reader) != 0;
 	if (!reader_complete(reader))
 		return fail(err, HF_E_DEVICE_CONFIG, 0, "the configuration has the wrong length");
 	/* What is pending goes out when the vCPUs run: their LAPICs may not be loaded yet. */
 	r = msix_control_update(device, false);
-	return r < 0 ? fail(err, HF_E_DEVICE_CONFIG, -r, "its MSI-X vectors") : 0;
+	if (r == 0)
+		r = msi_update(device, false);
+	return r < 0 ? fail(err, HF_E_DEVICE_CONFIG, -r, "its interrupt vectors") : 0;
 }
 
 static int load(struct pci_device *device, struct reader *reader, struct hf_error *err)

@@ -27,6 +27,7 @@ int pci_open(struct pci *pci, const struct vm *vm, struct irq *irq, const struct
 	if (end < MEMORY_HIGH_GPA)
 		end = MEMORY_HIGH_GPA;
 	pci->low_next = MEMORY_HOLE_GPA;
+	pci->io_next = PCI_IO_START;
 	pci->high_next = (end + HIGH_ALIGN - 1) / HIGH_ALIGN * HIGH_ALIGN;
 	pci->high_end = 1ull << (phys_bits < 36 ? 36 : phys_bits > 46 ? 46 : phys_bits);
 	return 0;
@@ -168,13 +169,13 @@ struct target {
 	uint64_t offset;
 };
 
-static bool find(const struct pci *pci, uint64_t gpa, struct target *ret_target)
+static bool find(const struct pci *pci, bool io, uint64_t gpa, struct target *ret_target)
 {
 	for (uint32_t i = 0; i < pci->device_count; i++)
 		for (uint32_t j = 0; j < PCI_BARS; j++) {
 			const struct bar *bar = &pci->devices[i]->bars[j];
 
-			if (bar->mapped_gpa == 0 || gpa < bar->mapped_gpa ||
+			if (bar->io != io || bar->mapped_gpa == 0 || gpa < bar->mapped_gpa ||
 			    gpa - bar->mapped_gpa >= bar->size)
 				continue;
 			*ret_target = (struct target){ pci->devices[i], j, gpa - bar->mapped_gpa };
@@ -227,14 +228,30 @@ static int region_write(const struct target *target, const uint8_t *data, uint32
 	return 0;
 }
 
-bool pci_mmio_read(struct pci *pci, uint64_t gpa, void *data, uint32_t size)
+/* What a function has of an access behind the end of a BAR is nobody's: ones, or lost. */
+static uint32_t within_bar(const struct target *target, uint32_t size)
+{
+	uint64_t left = target->device->bars[target->bar].size - target->offset;
+
+	return left < size ? (uint32_t)left : size;
+}
+
+static void count_failure_unlocked(struct pci *pci, int r)
+{
+	if (r >= 0)
+		return;
+	(void)pthread_mutex_lock(&pci->lock);
+	count_failure(pci, r);
+	(void)pthread_mutex_unlock(&pci->lock);
+}
+
+static bool bar_read(struct pci *pci, bool io, uint64_t gpa, void *data, uint32_t size)
 {
 	struct target target;
 	bool found, msix = false;
-	int r = 0;
 
 	(void)pthread_mutex_lock(&pci->lock);
-	found = find(pci, gpa, &target);
+	found = find(pci, io, gpa, &target);
 	if (found) {
 		msix = msix_covers(target.device, target.bar, target.offset);
 		if (msix)
@@ -243,23 +260,19 @@ bool pci_mmio_read(struct pci *pci, uint64_t gpa, void *data, uint32_t size)
 	(void)pthread_mutex_unlock(&pci->lock);
 	if (!found || msix)
 		return found;
-	r = region_read(&target, data, size); /* functions live as long as the vCPUs do */
-	if (r < 0) {
-		(void)pthread_mutex_lock(&pci->lock);
-		count_failure(pci, r);
-		(void)pthread_mutex_unlock(&pci->lock);
-	}
+	/* Without the lock: functions live as long as the vCPUs do. */
+	memset(data, 0xff, size);
+	count_failure_unlocked(pci, region_read(&target, data, within_bar(&target, size)));
 	return true;
 }
 
-bool pci_mmio_write(struct pci *pci, uint64_t gpa, const void *data, uint32_t size)
+static bool bar_write(struct pci *pci, bool io, uint64_t gpa, const void *data, uint32_t size)
 {
 	struct target target;
 	bool found, msix = false;
-	int r = 0;
 
 	(void)pthread_mutex_lock(&pci->lock);
-	found = find(pci, gpa, &target);
+	found = find(pci, io, gpa, &target);
 	if (found) {
 		msix = msix_covers(target.device, target.bar, target.offset);
 		if (msix)
@@ -269,16 +282,45 @@ bool pci_mmio_write(struct pci *pci, uint64_t gpa, const void *data, uint32_t si
 	(void)pthread_mutex_unlock(&pci->lock);
 	if (!found || msix)
 		return found;
-	r = region_write(&target, data, size);
-	if (r < 0) {
-		(void)pthread_mutex_lock(&pci->lock);
-		count_failure(pci, r);
-		(void)pthread_mutex_unlock(&pci->lock);
-	}
+	count_failure_unlocked(pci, region_write(&target, data, within_bar(&target, size)));
 	return true;
 }
 
+bool pci_mmio_read(struct pci *pci, uint64_t gpa, void *data, uint32_t size)
+{
+	return bar_read(pci, false, gpa, data, size);
+}
+
+bool pci_mmio_write(struct pci *pci, uint64_t gpa, const void *data, uint32_t size)
+{
+	return bar_write(pci, false, gpa, data, size);
+}
+
+bool pci_io_read(struct pci *pci, uint32_t port, void *data, uint32_t size)
+{
+	return bar_read(pci, true, port, data, size);
+}
+
+bool pci_io_write(struct pci *pci, uint32_t port, const void *data, uint32_t size)
+{
+	return bar_write(pci, true, port, data, size);
+}
+
 /* ---- for the machine ------------------------------------------------------------------------ */
+
+static int interrupts_deliver(struct pci_device *device)
+{
+	int r = msix_vectors_update(device, true);
+
+	return r == 0 ? msi_update(device, true) : r;
+}
+
+static int interrupts_collect(struct pci_device *device)
+{
+	int r = vectors_collect(device, &device->msix.vectors);
+
+	return r == 0 ? vectors_collect(device, &device->msi.vectors) : r;
+}
 
 int pci_interrupts_deliver(struct pci *pci)
 {
@@ -286,7 +328,7 @@ int pci_interrupts_deliver(struct pci *pci)
 
 	(void)pthread_mutex_lock(&pci->lock);
 	for (uint32_t i = 0; i < pci->device_count && r == 0; i++)
-		r = msix_vectors_update(pci->devices[i], true);
+		r = interrupts_deliver(pci->devices[i]);
 	(void)pthread_mutex_unlock(&pci->lock);
 	return r;
 }
@@ -297,7 +339,7 @@ int pci_interrupts_settle(struct pci *pci)
 
 	(void)pthread_mutex_lock(&pci->lock);
 	for (uint32_t i = 0; i < pci->device_count && r == 0; i++)
-		r = msix_collect(pci->devices[i]);
+		r = interrupts_collect(pci->devices[i]);
 	(void)pthread_mutex_unlock(&pci->lock);
 	return r;
 }

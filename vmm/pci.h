@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The PCI bus: a host bridge at 00.0 and, from 01.0 on, one function for each VFIO-shaped device.
- * Configuration space by ports 0xcf8 and 0xcfc; no ECAM, no bridges, no INTx, no I/O BARs.
+ * Configuration space by ports 0xcf8 and 0xcfc; no ECAM, no bridges, no INTx.
  *
  * One lock guards the bus and everything its devices have here (BARs, MSI-X, configuration). It is
  * held while a device is asked for configuration space, interrupts or DMA maps, but not while its
@@ -24,6 +24,9 @@
 #define PCI_PORT 0xcf8u
 #define PCI_PORTS 8u
 #define PCI_DEVICES_MAX 31u /* 01.0 to 1f.0 */
+#define PCI_IO_LOWEST 0x1000u /* ports below are the board's own */
+#define PCI_IO_START 0xc000u /* where I/O BARs go at boot */
+#define PCI_IO_END 0x10000u
 #define PCI_MMIO_END 0xfec00000ull /* the IOAPIC; from MEMORY_HOLE_GPA to here BARs may be */
 
 struct pci_device;
@@ -38,6 +41,7 @@ struct pci {
 	uint32_t device_count;
 	struct pci_device *devices[PCI_DEVICES_MAX];
 	uint64_t low_next, high_next, high_end; /* where BARs go at boot */
+	uint32_t io_next;
 	uint64_t failed_accesses; /* the device said no; the guest saw ones, or a lost write */
 };
 
@@ -61,6 +65,8 @@ void pci_port_read(struct pci *pci, uint32_t offset, void *data, uint32_t size);
 void pci_port_write(struct pci *pci, uint32_t offset, const void *data, uint32_t size);
 bool pci_mmio_read(struct pci *pci, uint64_t gpa, void *data, uint32_t size);
 bool pci_mmio_write(struct pci *pci, uint64_t gpa, const void *data, uint32_t size);
+bool pci_io_read(struct pci *pci, uint32_t port, void *data, uint32_t size);
+bool pci_io_write(struct pci *pci, uint32_t port, const void *data, uint32_t size);
 
 /* Devices reach the vCPUs again, what was pending here goes out; before they run. 0 or -errno. */
 int pci_interrupts_deliver(struct pci *pci);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A vCPU has used a port. Ports: the console, PCI's configuration, and three ways to end the guest.
- * Nobody: reads give ones, writes are lost. PIC, PIT and port 0x61 are KVM's and never come here.
+ * A vCPU has used a port. Ports: the console, PCI's configuration, devices' BARs, and
+ * three ways to end the guest. Nobody: reads give ones, writes are lost. PIC, PIT and port 0x61 are
+ * KVM's and never come here.
  */
 #include <string.h>
 
@@ -50,6 +51,9 @@ void pio_access(struct kvm_guest *guest, uint16_t port, uint8_t *data, uint32_t 
 			pci_port_write(&guest->pci, port - PCI_PORT, data, size);
 		else
 			pci_port_read(&guest->pci, port - PCI_PORT, data, size);
+	} else if (port >= PCI_IO_LOWEST && (write ? pci_io_write(&guest->pci, port, data, size)
+						   : pci_io_read(&guest->pci, port, data, size))) {
+		return;
 	} else if (write) {
 		write_ports(guest, port, data, size);
 	} else {

@@ -35,6 +35,13 @@ extern "C" {
 #define HF_DEVICE_HAS_DATA_SIZE 1u /* data_size() answers (VFIO_DEVICE_FEATURE_MIG_DATA_SIZE) */
 #define HF_DEVICE_HAS_DMA_LOGGING 2u /* dirty_*() work (VFIO_DEVICE_FEATURE_DMA_LOGGING_*) */
 #define HF_DEVICE_HAS_RESET 4u /* reset() is advertised; it may be tried all the same */
+/*
+ * Where dirty_*() have it from, if not from the device: SHARED: what the IOMMU knows, of all the
+ * devices that share an address space in it, told to the first of them that asks. ALL: nothing is
+ * known, and every page is told that is mapped for writing, each time; rounds do not converge.
+ */
+#define HF_DEVICE_DIRTY_SHARED 8u
+#define HF_DEVICE_DIRTY_ALL 16u
 
 /* What a device is; does not change while it is open. */
 struct hf_device_info {
@@ -52,14 +59,25 @@ struct hf_device_info {
 
 #define HF_REGION_READ 1u
 #define HF_REGION_WRITE 2u
-#define HF_REGION_MMAP 4u
+#define HF_REGION_MMAP 4u /* all of it can be mapped */
+#define HF_REGION_MMAP_AREAS 8u /* only its areas can */
+#define HF_REGION_MSIX_MAPPABLE 16u /* mapping may include the page of the MSI-X table */
+
+#define HF_REGION_AREAS_MAX 16 /* further ones are left out: slower, and right */
+
+struct hf_region_area {
+	uint64_t offset, size; /* bytes, in the region */
+};
 
 /* One region; VFIO_DEVICE_GET_REGION_INFO. */
 struct hf_region_info {
 	uint32_t flags; /* HF_REGION_* */
-	int32_t mmap_fd; /* with HF_REGION_MMAP: to map at mmap_offset; the device's */
+	int32_t mmap_fd; /* with HF_REGION_MMAP*: to map at mmap_offset; the device's */
 	uint64_t size; /* bytes; 0: not implemented */
-	uint64_t mmap_offset;
+	uint64_t mmap_offset; /* of the region's first byte */
+	uint32_t area_count; /* with HF_REGION_MMAP_AREAS */
+	uint32_t reserved;
+	struct hf_region_area areas[HF_REGION_AREAS_MAX];
 };
 
 #define HF_DMA_READ 1u /* the device may read */
@@ -145,7 +163,8 @@ struct hf_device_ops {
 	/*
 	 * VFIO_DEVICE_SET_IRQS, TRIGGER with eventfds: vectors [0, count) of the index signal
 	 * eventfds[i]; -1 leaves a vector without signal; count 0 disables the index. The eventfds
-	 * stay the caller's, who keeps them open until they are replaced.
+	 * stay the caller's, who keeps them open until they are replaced. INTx masks itself when it
+	 * fires; with count 2 for it, eventfds[1] is the one by which the caller unmasks it.
 	 */
 	int (*irqs_set)(void *self, uint32_t index, uint32_t count, const int *eventfds);
 
@@ -170,10 +189,13 @@ struct hf_device {
  * Open a device by its URI:
  *
  *   sim[:KEY=VALUE[,KEY=VALUE...]]  the simulated device (docs/sim-device.md has the keys)
+ *   vfio:ADDRESS[,KEY=VALUE...]     a device behind the kernel's VFIO, a PCI address or an mdev's
+ *                                   UUID (docs/vfio.md); "vfio=" is the same
  *
  * name (or NULL) is what people and messages call it. On success *ret_device is the caller's, who
  * closes it by hf_device_close() when no session uses it any more. Errors: HF_E_INVALID names the
- * key, HF_E_UNSUPPORTED the kind.
+ * key or the address, HF_E_UNSUPPORTED the kind or what this host lacks for it, HF_E_SYSTEM the
+ * step that failed, HF_E_DEVICE_STATE a device that does not run.
  */
 int hf_device_open(const char *uri, const char *name, struct hf_device *ret_device,
 		   struct hf_error *err);

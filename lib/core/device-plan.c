@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <stddef.h>
 
+#include <holdfast/device.h>
 #include <holdfast/error.h>
 
 #include "base/export.h"
@@ -47,7 +48,7 @@ static_assert(HF_DEVICE_ERROR == 0 && HF_DEVICE_STOP == 1 && HF_DEVICE_RUNNING =
 		      HF_DEVICE_PRE_COPY_P2P == 7,
 	      "the columns are in the order of the states");
 
-int device_has_state(uint32_t mig_flags, uint32_t state)
+HF_EXPORT int hf_device_has_state(uint32_t mig_flags, uint32_t state)
 {
 	switch (state) {
 	case HF_DEVICE_STOP:
@@ -75,7 +76,7 @@ int device_plan(uint32_t mig_flags, uint32_t current, enum device_goal goal, uin
 
 	if (current == HF_DEVICE_ERROR)
 		return HF_E_DEVICE_LOST;
-	if (!device_has_state(mig_flags, current))
+	if (!hf_device_has_state(mig_flags, current))
 		return HF_E_DEVICE_STATE;
 
 	/* Each step of the skipping lands on another state, so there are fewer steps than states.
@@ -86,7 +87,7 @@ int device_plan(uint32_t mig_flags, uint32_t current, enum device_goal goal, uin
 			return 0;
 		if (next == NEVER)
 			return HF_E_DEVICE_STATE;
-		if (device_has_state(mig_flags, next)) {
+		if (hf_device_has_state(mig_flags, next)) {
 			assert(next != current);
 			*ret_request = next;
 			return 1;

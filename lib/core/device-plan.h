@@ -39,12 +39,10 @@ enum device_goal {
  * What to ask for next: 0: the goal is reached; 1: ask for *ret_request, look where it stands, and
  * call again; HF_E_DEVICE_LOST: it stands in ERROR; HF_E_DEVICE_STATE: the goal is out of reach
  * other than by reset, or current is no state of a device with these flags.
- * mig_flags is 1, 3, 5 or 7. At most 4 requests lead to any goal.
+ * mig_flags is 1, 3, 5 or 7. At most 4 requests lead to any goal. Which states a device has is
+ * hf_device_has_state() (holdfast/device.h).
  */
 int device_plan(uint32_t mig_flags, uint32_t current, enum device_goal goal, uint32_t *ret_request);
-
-/* Does a device with these flags have the state? No for ERROR and for numbers that are none. */
-int device_has_state(uint32_t mig_flags, uint32_t state);
 
 /* "STOP_COPY"; static text. */
 const char *device_goal_name(enum device_goal goal);

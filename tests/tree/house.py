@@ -10,7 +10,7 @@ import sys
 
 import tree
 
-PRODUCT = ("lib/", "vmm/", "tools/", "guest/", "guard/", "include/")
+PRODUCT = ("lib/", "vmm/", "tools/", "guest/", "guard/", "check/", "include/")
 
 # Calls that are never right here, and what is.
 BANNED = {

@@ -5,14 +5,18 @@
  * bare and behind a filter that lets all pass.
  */
 #include "device-fixture.h"
+#include "vfio-kernel.h"
 
 struct variant {
 	const char *name, *uri;
 	int filtered;
+	const char *keys; /* not NULL: of the device in a kernel with VFIO, which uri names */
 };
 
 #define STATE_BLOCKS 16u
-#define URI(flags) "sim:state=64K,flags=" flags
+#define KEYS(flags) "state=64K,flags=" flags
+#define URI(flags) "sim:" KEYS(flags)
+#define BY(path) "vfio:0000:17:00.1,path=" path
 /* clang-format off */
 static struct variant variants[] = {
 	{ "flags 1", URI("1"), 0 }, { "flags 1, filtered", URI("1"), 1 },
@@ -20,6 +24,15 @@ static struct variant variants[] = {
 	{ "flags 5", URI("5"), 0 }, { "flags 5, filtered", URI("5"), 1 },
 	{ "flags 7", URI("7"), 0 }, { "flags 7, filtered", URI("7"), 1 },
 	{ "flags 7, short reads and writes", URI("7") ",seed=7", 0 },
+	{ "vfio by group, flags 1", BY("group"), 0, KEYS("1") },
+	{ "vfio by group, flags 3", BY("group"), 0, KEYS("3") },
+	{ "vfio by group, flags 5", BY("group"), 0, KEYS("5") },
+	{ "vfio by group, flags 7", BY("group"), 0, KEYS("7") },
+	{ "vfio by cdev, flags 1", BY("cdev"), 0, KEYS("1") },
+	{ "vfio by cdev, flags 3", BY("cdev"), 0, KEYS("3") },
+	{ "vfio by cdev, flags 5", BY("cdev"), 0, KEYS("5") },
+	{ "vfio by cdev, flags 7", BY("cdev"), 0, KEYS("7") },
+	{ "vfio by cdev, flags 7, short reads and writes", BY("cdev"), 0, KEYS("7") ",seed=7" },
 };
 /* clang-format on */
 
@@ -34,6 +47,13 @@ static int setup(void **state)
 
 	assert_non_null(f);
 	f->variant = *state;
+	if (f->variant->keys) {
+		kernel.devices[0] = (struct kernel_device){ .address = "0000:17:00.1",
+							    .group = "12",
+							    .driver = "fake-vfio-pci",
+							    .keys = f->variant->keys };
+		kernel_start();
+	}
 	bench_open(&f->a, f->variant->uri, f->variant->filtered);
 	*state = f;
 	return 0;
@@ -44,6 +64,8 @@ static int teardown(void **state)
 	struct fixture *f = *state;
 
 	bench_close(&f->a);
+	if (f->variant->keys)
+		kernel_end();
 	free(f);
 	return 0;
 }

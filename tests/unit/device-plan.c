@@ -11,6 +11,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include <holdfast/device.h>
 #include <holdfast/error.h>
 
 #include "core/device-plan.h"
@@ -105,7 +106,7 @@ static void every_goal_is_reached_by_legal_arcs_that_run_nothing_by_accident(voi
 	(void)state;
 	for (size_t f = 0; f < sizeof(flag_sets) / sizeof(flag_sets[0]); f++) {
 		for (uint32_t s = 1; s < HF_DEVICE_STATE_COUNT; s++) {
-			if (!device_has_state(flag_sets[f], s))
+			if (!hf_device_has_state(flag_sets[f], s))
 				continue;
 			for (unsigned int g = 0; g < DEVICE_GOAL_COUNT; g++) {
 				uint32_t at = s, request = 0;
@@ -116,7 +117,7 @@ static void every_goal_is_reached_by_legal_arcs_that_run_nothing_by_accident(voi
 							&request);
 					if (r != 1)
 						break;
-					assert_true(device_has_state(flag_sets[f], request));
+					assert_true(hf_device_has_state(flag_sets[f], request));
 					check_walk(flag_sets[f], at, request, (enum device_goal)g);
 					at = request;
 				}
@@ -141,7 +142,7 @@ static void a_goal_that_is_reached_is_left_alone(void **state)
 				uint32_t request = 99;
 
 				/* On the way up and for PRE_COPY, running P2P devices move on. */
-				if (!device_has_state(flag_sets[f], s) ||
+				if (!hf_device_has_state(flag_sets[f], s) ||
 				    !reachable(s, (enum device_goal)g) ||
 				    !reached(flag_sets[f], s, (enum device_goal)g) ||
 				    (g == DEVICE_GOAL_PRE_COPY && s == HF_DEVICE_RUNNING_P2P))

@@ -18,15 +18,7 @@
 #include "vmm-testing.h"
 #include "vmm/pci-device.h"
 
-/* Where the VMM puts the first fake device's BARs; a program has to know. */
-#define BAR0_GPA 0xc0000000u
-#define BAR2_GPA 0xc0001000u
-#define BAR4_GPA 0xc0010000u
-
 PROGRAM(idle, "1: hlt; jmp 1b");
-
-/* Switches its LAPIC on and counts. */
-PROGRAM(lapic_on, "movl $0x1ff, 0xfee000f0; 1: incl 0x200000; jmp 1b");
 
 /* Memory decoding on, writes into BAR4 (mapped) and BAR0 (traps) and reads back. */
 PROGRAM(use_bars, "mov $0xcf8, %edx; mov $0x80000804, %eax; out %eax, %dx\n"
@@ -38,106 +30,6 @@ PROGRAM(use_bars, "mov $0xcf8, %edx; mov $0x80000804, %eax; out %eax, %dx\n"
 		  "mov 0xc0000020, %eax; mov %eax, 0x200008\n"
 		  "mov 0xd0000000, %eax; mov %eax, 0x20000c\n" /* nobody */
 		  "mov $1, %al\n" PROGRAM_EXIT);
-
-/* ---- helpers -------------------------------------------------------------------------------- */
-
-static void config_select(struct kvm_guest *guest, uint32_t slot, uint32_t offset)
-{
-	uint32_t address = 0x80000000u | slot << 11 | (offset & ~3u);
-
-	pci_port_write(&guest->pci, 0, &address, 4);
-}
-
-static uint32_t config_read(struct kvm_guest *guest, uint32_t slot, uint32_t offset, uint32_t size)
-{
-	uint32_t value = 0;
-
-	config_select(guest, slot, offset);
-	pci_port_read(&guest->pci, 4 + (offset & 3), &value, size);
-	return value;
-}
-
-static void config_write(struct kvm_guest *guest, uint32_t slot, uint32_t offset, uint32_t size,
-			 uint32_t value)
-{
-	config_select(guest, slot, offset);
-	pci_port_write(&guest->pci, 4 + (offset & 3), &value, size);
-}
-
-static uint32_t mmio_read(struct kvm_guest *guest, uint64_t gpa)
-{
-	uint32_t value = 0;
-
-	assert_true(pci_mmio_read(&guest->pci, gpa, &value, 4));
-	return value;
-}
-
-static void mmio_write(struct kvm_guest *guest, uint64_t gpa, uint32_t value)
-{
-	assert_true(pci_mmio_write(&guest->pci, gpa, &value, 4));
-}
-
-/* Vector index of slot 1: a message to LAPIC 0. */
-static void set_vector(struct kvm_guest *guest, uint32_t index, uint32_t vector, bool masked)
-{
-	mmio_write(guest, BAR2_GPA + 16 * index, 0xfee00000);
-	mmio_write(guest, BAR2_GPA + 16 * index + 4, 0);
-	mmio_write(guest, BAR2_GPA + 16 * index + 8, vector);
-	mmio_write(guest, BAR2_GPA + 16 * index + 12, masked ? 1 : 0);
-}
-
-static void signal_vector(const struct fake_device *fake, uint32_t index)
-{
-	const uint64_t one = 1;
-
-	assert_true(index < fake->irq_count);
-	assert_int_equal(write(fake->irqs[index], &one, sizeof(one)), (int)sizeof(one));
-}
-
-static bool requested(struct kvm_guest *guest, uint32_t vector)
-{
-	struct kvm_lapic_state lapic;
-
-	assert_int_equal(ioctl(guest->cpus.cpus[0].fd, KVM_GET_LAPIC, &lapic), 0);
-	return (lapic.regs[0x200 + vector / 32 * 0x10 + vector % 32 / 8] >> vector % 8 & 1) != 0;
-}
-
-/* KVM may deliver from a work queue of its own. */
-static bool wait_requested(struct kvm_guest *guest, uint32_t vector)
-{
-	for (uint32_t i = 0; i < 2000; i++) {
-		const struct timespec pause = { .tv_nsec = 1000000 };
-
-		if (requested(guest, vector))
-			return true;
-		(void)nanosleep(&pause, NULL);
-	}
-	return false;
-}
-
-/* The LAPIC's logical id, in the flat model. */
-static void set_ldr(struct kvm_guest *guest, uint8_t id)
-{
-	struct kvm_lapic_state lapic;
-
-	assert_int_equal(ioctl(guest->cpus.cpus[0].fd, KVM_GET_LAPIC, &lapic), 0);
-	lapic.regs[0xd3] = (char)id;
-	assert_int_equal(ioctl(guest->cpus.cpus[0].fd, KVM_SET_LAPIC, &lapic), 0);
-}
-
-/* A guest with its LAPIC on, paused, and its device's BARs decoded and MSI-X enabled. */
-static struct kvm_guest *guest_with_msix(struct fake_device *fake)
-{
-	struct hf_session_device device = fake_session_device(fake, "fake0");
-	struct kvm_guest *guest = guest_with(&lapic_on, (struct guest_config){ 0 }, &device, 1);
-
-	guest_run(guest);
-	(void)wait_word_change(guest_at(guest, SCRATCH_GPA), 0);
-	guest_stop(guest);
-	config_write(guest, 1, 4, 2, 6);
-	config_write(guest, 1, 0x62, 2, 0x8000);
-	return guest;
-}
 
 /* ---- configuration -------------------------------------------------------------------------- */
 
@@ -155,7 +47,7 @@ static void the_bus_shows_what_is_there(void **state)
 	assert_int_equal(config_read(guest, 1, 0, 4), 0x48461234);
 	assert_int_equal(config_read(guest, 1, 2, 2), 0x4846);
 	assert_int_equal(config_read(guest, 2, 0, 4), 0xffffffff);
-	/* MSI is not shown, the others are. */
+	/* MSI, which it does not signal, is not shown, the others are. */
 	assert_int_equal(config_read(guest, 1, 0x34, 1), 0x50);
 	assert_int_equal(config_read(guest, 1, 0x50, 2), 0x6009);
 	assert_int_equal(config_read(guest, 1, 0x60, 2), 0x0011);
@@ -167,7 +59,10 @@ static void the_bus_shows_what_is_there(void **state)
 	config_write(guest, 1, 0x24, 4, 0xffffffff);
 	assert_int_equal(config_read(guest, 1, 0x20, 4), 0xffff000c);
 	assert_int_equal(config_read(guest, 1, 0x24, 4), 0xffffffff);
-	assert_int_equal(config_read(guest, 1, 0x14, 4), 0); /* there is none */
+	assert_int_equal(config_read(guest, 1, 0x14, 4), PORTS | 1);
+	config_write(guest, 1, 0x14, 4, 0xffffffff);
+	assert_int_equal(config_read(guest, 1, 0x14, 4), 0xfff9); /* 8 ports */
+	assert_int_equal(config_read(guest, 1, 0x1c, 4), 0); /* there is none */
 	/* The device's own bytes go to the device, ours do not. */
 	config_write(guest, 1, 0x52, 1, 0xab);
 	assert_int_equal(fake->config[0x52], 0xab);
@@ -176,8 +71,8 @@ static void the_bus_shows_what_is_there(void **state)
 	assert_int_equal(fake->config[0x3c], 0);
 	/* COMMAND is both. */
 	config_write(guest, 1, 4, 2, 0xffff);
-	assert_int_equal(config_read(guest, 1, 4, 2), 0x0546);
-	assert_int_equal(fake->config[4] | fake->config[5] << 8, 0x0546);
+	assert_int_equal(config_read(guest, 1, 4, 2), 0x0547);
+	assert_int_equal(fake->config[4] | fake->config[5] << 8, 0x0547);
 	assert_int_equal(pci_failed_accesses(&guest->pci), 0);
 	guest_end(guest);
 	assert_true(fake->closed);
@@ -209,6 +104,45 @@ static void the_guest_uses_its_bars(void **state)
 	memcpy(&word, fake->bar0 + 0x10, 4);
 	assert_int_equal(word, 0x55667788);
 	assert_int_equal(guest->guest.exit_status, 1);
+	guest_end(guest);
+	fake_free(fake);
+}
+
+static void ports_are_decoded_where_they_are(void **state)
+{
+	struct fake_device *fake = fake_new();
+	struct hf_session_device device = fake_session_device(fake, "fake0");
+	struct kvm_guest *guest;
+	uint32_t value = 0;
+
+	(void)state;
+	require_kvm();
+	guest = guest_with(&idle, (struct guest_config){ 0 }, &device, 1);
+	memcpy(fake->ports, "01234567", 8);
+	assert_false(pci_io_read(&guest->pci, PORTS, &value, 1)); /* COMMAND does not say so yet */
+	config_write(guest, 1, 4, 2, 1);
+	assert_true(pci_io_read(&guest->pci, PORTS + 3, &value, 1));
+	assert_int_equal(value, '3');
+	assert_true(pci_io_read(&guest->pci, PORTS + 2, &value, 2));
+	assert_int_equal(value, '2' | '3' << 8);
+	value = 0x78;
+	assert_true(pci_io_write(&guest->pci, PORTS + 7, &value, 1));
+	assert_int_equal(fake->ports[7], 0x78);
+	assert_true(pci_io_read(&guest->pci, PORTS + 7, &value, 2)); /* half of it is nobody's */
+	assert_int_equal(value & 0xffff, 0xff78);
+	assert_false(pci_io_read(&guest->pci, PORTS + 8, &value, 1));
+	assert_false(pci_mmio_read(&guest->pci, PORTS, &value, 1)); /* another space */
+
+	config_write(guest, 1, 0x14, 4, 0x1230);
+	assert_false(pci_io_read(&guest->pci, PORTS, &value, 1));
+	assert_true(pci_io_read(&guest->pci, 0x1230, &value, 1));
+	assert_int_equal(value & 0xff, '0');
+	config_write(guest, 1, 0x14, 4, 0xcf8); /* the board's own stay its own */
+	assert_false(pci_io_read(&guest->pci, 0xcf8, &value, 1));
+	config_write(guest, 1, 0x14, 4, PORTS);
+	config_write(guest, 1, 4, 2, 2);
+	assert_false(pci_io_read(&guest->pci, PORTS, &value, 1));
+	assert_int_equal(pci_failed_accesses(&guest->pci), 0);
 	guest_end(guest);
 	fake_free(fake);
 }
@@ -280,142 +214,6 @@ static void a_device_that_fails_reads_as_ones(void **state)
 	assert_non_null(strstr(guest->guest.ops->describe(&guest->guest), "1 failed device"));
 	guest_end(guest);
 	fake_free(fake);
-}
-
-/* ---- interrupts ----------------------------------------------------------------------------- */
-
-static void vectors_reach_the_lapic(void **state)
-{
-	struct fake_device *fake = fake_new();
-	struct kvm_guest *guest;
-
-	(void)state;
-	require_kvm();
-	guest = guest_with_msix(fake);
-	assert_int_equal(fake->irq_count, FAKE_VECTORS);
-	set_vector(guest, 1, 0x41, false);
-	set_vector(guest, 2, 0x42, true);
-	signal_vector(fake, 1);
-	assert_true(wait_requested(guest, 0x41));
-	/* Masked: it stays pending, and comes when it is unmasked. */
-	signal_vector(fake, 2);
-	assert_int_equal(mmio_read(guest, BAR2_GPA + 0x800), 1u << 2);
-	assert_false(requested(guest, 0x42));
-	mmio_write(guest, BAR2_GPA + 2 * 16 + 12, 0);
-	assert_true(wait_requested(guest, 0x42));
-	assert_int_equal(mmio_read(guest, BAR2_GPA + 0x800), 0);
-	/* The whole function masked. */
-	set_vector(guest, 3, 0x43, false);
-	config_write(guest, 1, 0x62, 2, 0xc000);
-	signal_vector(fake, 3);
-	assert_int_equal(mmio_read(guest, BAR2_GPA + 0x800), 1u << 3);
-	config_write(guest, 1, 0x62, 2, 0x8000);
-	assert_true(wait_requested(guest, 0x43));
-	/* Another message while it is live. */
-	set_vector(guest, 1, 0x51, false);
-	signal_vector(fake, 1);
-	assert_true(wait_requested(guest, 0x51));
-	assert_int_equal(mmio_read(guest, BAR2_GPA + 16 + 8), 0x51);
-	config_write(guest, 1, 0x62, 2, 0);
-	assert_int_equal(fake->irq_count, 0);
-	guest_end(guest);
-	fake_free(fake);
-}
-
-static void interrupts_travel(void **state)
-{
-	struct fake_device *fake = fake_new(), *fake_here = fake_new();
-	struct hf_session_device device = fake_session_device(fake_here, "fake0");
-	struct kvm_guest *source, *target;
-
-	(void)state;
-	require_kvm();
-	source = guest_with_msix(fake);
-	target = guest_with(NULL, (struct guest_config){ 0 }, &device, 1);
-	check_shape(source, target);
-	copy_memory(source, target);
-	set_vector(source, 0, 0x40, false);
-	set_vector(source, 1, 0x41, false);
-	set_vector(source, 2, 0x42, true);
-	signal_vector(fake, 1); /* is in the LAPIC, or on the way */
-	signal_vector(fake, 2); /* is in the eventfd */
-	move_state(source, target);
-	move_device(source, target, 0);
-	assert_true(wait_requested(target, 0x41));
-	assert_int_equal(mmio_read(target, BAR2_GPA + 0x800), 1u << 2);
-	assert_false(requested(target, 0x42));
-	/* The target's device signals into the target. */
-	assert_int_equal(fake_here->irq_count, FAKE_VECTORS);
-	signal_vector(fake_here, 0);
-	assert_true(wait_requested(target, 0x40));
-	assert_false(requested(source, 0x40));
-	mmio_write(target, BAR2_GPA + 2 * 16 + 12, 0);
-	assert_true(wait_requested(target, 0x42));
-	guest_end(source);
-	guest_end(target);
-	fake_free(fake);
-	fake_free(fake_here);
-}
-
-/* An interrupt that came too late for the LAPIC's state is delivered when the vCPUs run. */
-static void a_late_interrupt_is_not_lost(void **state)
-{
-	struct fake_device *fake = fake_new(), *fake_here = fake_new();
-	struct hf_session_device device = fake_session_device(fake_here, "fake0");
-	struct kvm_guest *source, *target;
-
-	(void)state;
-	require_kvm();
-	source = guest_with_msix(fake);
-	target = guest_with(NULL, (struct guest_config){ 0 }, &device, 1);
-	check_shape(source, target);
-	copy_memory(source, target);
-	set_vector(source, 1, 0x41, false);
-	move_state(source, target);
-	source->pci.devices[0]->msix.vectors[1].pending = true; /* as a drained count leaves it */
-	move_device(source, target, 0);
-	assert_false(requested(target, 0x41));
-	guest_run(target);
-	guest_stop(target); /* a LAPIC can be asked only then */
-	assert_true(wait_requested(target, 0x41)); /* the guest has interrupts off: it stays */
-	guest_run(source); /* and it is not lost here either */
-	guest_stop(source);
-	assert_true(wait_requested(source, 0x41));
-	guest_end(source);
-	guest_end(target);
-	fake_free(fake);
-	fake_free(fake_here);
-}
-
-/* A message that KVM may leave to its worker (to a logical destination) travels all the same. */
-static void a_logical_message_travels(void **state)
-{
-	struct fake_device *fake = fake_new(), *fake_here = fake_new();
-	struct hf_session_device device = fake_session_device(fake_here, "fake0");
-	struct kvm_guest *source, *target;
-
-	(void)state;
-	require_kvm();
-	source = guest_with_msix(fake);
-	target = guest_with(NULL, (struct guest_config){ 0 }, &device, 1);
-	check_shape(source, target);
-	copy_memory(source, target);
-	set_vector(source, 1, 0x41, true);
-	mmio_write(source, BAR2_GPA + 16, 0xfee0100c); /* flat: the LAPIC with bit 0 */
-	mmio_write(source, BAR2_GPA + 16 + 12, 0);
-	set_ldr(source, 1);
-	signal_vector(fake, 1);
-	move_state(source, target);
-	signal_vector(fake, 1); /* nobody takes it any more: it is pending */
-	move_device(source, target, 0);
-	assert_true(requested(target, 0x41) || source->pci.devices[0]->msix.vectors[1].pending);
-	guest_run(target);
-	guest_stop(target);
-	assert_true(wait_requested(target, 0x41));
-	guest_end(source);
-	guest_end(target);
-	fake_free(fake);
-	fake_free(fake_here);
 }
 
 /* ---- moving --------------------------------------------------------------------------------- */
@@ -635,12 +433,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_bus_shows_what_is_there),
 		cmocka_unit_test(the_guest_uses_its_bars),
+		cmocka_unit_test(ports_are_decoded_where_they_are),
 		cmocka_unit_test(bars_move_and_peers_reach_them),
 		cmocka_unit_test(a_device_that_fails_reads_as_ones),
-		cmocka_unit_test(vectors_reach_the_lapic),
-		cmocka_unit_test(interrupts_travel),
-		cmocka_unit_test(a_late_interrupt_is_not_lost),
-		cmocka_unit_test(a_logical_message_travels),
 		cmocka_unit_test(configuration_travels),
 		cmocka_unit_test(bars_change_places),
 		cmocka_unit_test(another_device_is_refused),

@@ -26,7 +26,8 @@ static int fake_info(void *self, struct hf_device_info *ret_info)
 	return 0;
 }
 
-static const uint64_t bar_sizes[6] = { FAKE_BAR0_SIZE, 0, FAKE_BAR2_SIZE, 0, FAKE_BAR4_SIZE, 0 };
+static const uint64_t bar_sizes[6] = { FAKE_BAR0_SIZE, FAKE_PORTS, FAKE_BAR2_SIZE, 0,
+				       FAKE_BAR4_SIZE, 0 };
 
 static int fake_region_info(void *self, uint32_t index, struct hf_region_info *ret_info)
 {
@@ -51,6 +52,8 @@ static uint8_t *region_at(struct fake_device *fake, uint32_t index, uint64_t off
 		return fake->config + offset;
 	if (index == 0 && offset + size <= sizeof(fake->bar0))
 		return fake->bar0 + offset;
+	if (index == 1 && offset + size <= sizeof(fake->ports))
+		return fake->ports + offset;
 	return NULL;
 }
 
@@ -79,9 +82,11 @@ static int fake_region_write(void *self, uint32_t index, uint64_t offset, const 
 
 static int fake_irq_count(void *self, uint32_t index, uint32_t *ret_count)
 {
+	const struct fake_device *fake = self;
+
 	if (fails(self))
 		return -EIO;
-	*ret_count = index == 2 ? FAKE_VECTORS : 0;
+	*ret_count = index == 2 ? FAKE_VECTORS : index == 1 ? fake->msi_count : 0;
 	return 0;
 }
 
@@ -91,9 +96,10 @@ static int fake_irqs_set(void *self, uint32_t index, uint32_t count, const int *
 
 	if (fails(fake))
 		return -EIO;
-	if (index != 2 || count > FAKE_VECTORS)
+	if ((index != 2 && index != 1) || count > FAKE_VECTORS)
 		return -EINVAL;
 	fake->irq_count = count;
+	fake->irq_index = index;
 	for (uint32_t i = 0; i < count; i++)
 		fake->irqs[i] = eventfds[i];
 	return 0;
@@ -165,6 +171,7 @@ struct fake_device *fake_new(void)
 	assert_int_equal(ftruncate(fake->bar4_fd, FAKE_BAR4_SIZE), 0);
 	set32(fake->config + 0x00, 0x48461234);
 	set32(fake->config + 0x04, 0x00100000); /* it has capabilities */
+	set32(fake->config + 0x14, 0x00000001); /* BAR1: ports */
 	set32(fake->config + 0x18, 0x00000000); /* BAR2: 32 bits */
 	set32(fake->config + 0x20, 0x0000000c); /* BAR4: 64 bits, prefetchable */
 	fake->config[0x34] = 0x40;
@@ -173,6 +180,15 @@ struct fake_device *fake_new(void)
 	set32(fake->config + 0x60, 0x00030011); /* MSI-X, 4 vectors */
 	set32(fake->config + 0x64, 0x00000002); /* table: BAR2, 0 */
 	set32(fake->config + 0x68, 0x00000802); /* PBA: BAR2, 0x800 */
+	return fake;
+}
+
+struct fake_device *fake_new_msi(void)
+{
+	struct fake_device *fake = fake_new();
+
+	fake->msi_count = FAKE_VECTORS;
+	set32(fake->config + 0x40, 0x01846005); /* 64-bit, maskable, 4 vectors, then 0x60 */
 	return fake;
 }
 

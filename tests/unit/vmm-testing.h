@@ -64,6 +64,7 @@ void move_device(struct kvm_guest *source, struct kvm_guest *target, uint32_t de
 #define FAKE_BAR0_SIZE 0x1000u
 #define FAKE_BAR2_SIZE 0x1000u /* MSI-X */
 #define FAKE_BAR4_SIZE 0x10000u /* mapped */
+#define FAKE_PORTS 8u /* BAR1 */
 #define FAKE_VECTORS 4u
 #define FAKE_MAPS_MAX 16u
 
@@ -72,12 +73,14 @@ struct fake_map {
 	uint32_t flags;
 };
 
-/* Three BARs, MSI and MSI-X capabilities (MSI is to be hidden), registers that remember. */
+/* Four BARs, MSI and MSI-X capabilities (MSI is to be hidden), registers that remember. */
 struct fake_device {
 	uint8_t config[256];
 	uint8_t bar0[FAKE_BAR0_SIZE];
+	uint8_t ports[FAKE_PORTS];
 	int bar4_fd; /* a memfd */
-	uint32_t irq_count;
+	uint32_t msi_count; /* how many MSI vectors it can signal: 0, so MSI is not shown */
+	uint32_t irq_count, irq_index; /* armed: MSI-X (2) or MSI (1) */
 	int irqs[FAKE_VECTORS];
 	uint32_t map_count;
 	struct fake_map maps[FAKE_MAPS_MAX];
@@ -86,9 +89,36 @@ struct fake_device {
 };
 
 struct fake_device *fake_new(void);
+/* One whose MSI is shown: at 0x40, 64-bit, maskable, with FAKE_VECTORS vectors. */
+struct fake_device *fake_new_msi(void);
 void fake_free(struct fake_device *fake);
 struct hf_session_device fake_session_device(struct fake_device *fake, const char *name);
 /* The map that begins at iova, or NULL. */
 const struct fake_map *fake_map_at(const struct fake_device *fake, uint64_t iova);
+
+/* ---- its bus (vmm-testing-pci.c) ------------------------------------------------------------ */
+
+/* Where the VMM puts the first fake device's BARs; a program has to know. */
+#define PORTS 0xc000u
+#define BAR0_GPA 0xc0000000u
+#define BAR2_GPA 0xc0001000u
+#define BAR4_GPA 0xc0010000u
+
+uint32_t config_read(struct kvm_guest *guest, uint32_t slot, uint32_t offset, uint32_t size);
+void config_write(struct kvm_guest *guest, uint32_t slot, uint32_t offset, uint32_t size,
+		  uint32_t value);
+uint32_t mmio_read(struct kvm_guest *guest, uint64_t gpa);
+void mmio_write(struct kvm_guest *guest, uint64_t gpa, uint32_t value);
+/* MSI-X vector index of slot 1: a message to LAPIC 0. */
+void set_vector(struct kvm_guest *guest, uint32_t index, uint32_t vector, bool masked);
+/* As the device does it; it must be armed. */
+void signal_vector(const struct fake_device *fake, uint32_t index);
+/* Is the vector in LAPIC 0's request register? KVM may deliver from a work queue of its own. */
+bool requested(struct kvm_guest *guest, uint32_t vector);
+bool wait_requested(struct kvm_guest *guest, uint32_t vector);
+/* The LAPIC's logical id, in the flat model. */
+void set_ldr(struct kvm_guest *guest, uint8_t id);
+/* A guest with its LAPIC on, paused, and its device's BARs decoded and MSI-X enabled. */
+struct kvm_guest *guest_with_msix(struct fake_device *fake);
 
 #endif

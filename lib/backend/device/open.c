@@ -1,38 +1,40 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Devices by URI: KIND or KIND:REST. The kinds are the rows of one table. */
+/* Devices by URI: KIND, KIND:REST or KIND=REST. The kinds are the rows of one table. */
 #include <assert.h>
 #include <string.h>
 
 #include <holdfast/backend.h>
 
 #include "backend/device/sim/sim.h"
+#include "backend/device/vfio/vfio.h"
 #include "base/error.h"
 #include "base/export.h"
 
 struct kind {
 	const char *name;
-	/* rest: behind the first colon, or "" */
+	/* rest: behind the first colon or =, or "" */
 	int (*open)(const char *rest, const char *name, struct hf_device *ret_device,
 		    struct hf_error *err);
 };
 
 static const struct kind kinds[] = {
 	{ "sim", sim_open },
+	{ "vfio", vfio_open },
 };
 
 HF_EXPORT int hf_device_open(const char *uri, const char *name, struct hf_device *ret_device,
 			     struct hf_error *err)
 {
-	const char *colon;
+	const char *rest;
 	size_t length;
 
 	if (!uri || !*uri)
 		return error_set(err, HF_E_INVALID, 0, "a device needs a URI");
-	colon = strchr(uri, ':');
-	length = colon ? (size_t)(colon - uri) : strlen(uri);
+	length = strcspn(uri, ":=");
+	rest = uri + length + (uri[length] != 0);
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		if (strlen(kinds[i].name) == length && strncmp(kinds[i].name, uri, length) == 0)
-			return kinds[i].open(colon ? colon + 1 : "", name, ret_device, err);
+			return kinds[i].open(rest, name, ret_device, err);
 	return error_set(err, HF_E_UNSUPPORTED, 0, "there are no devices of kind \"%.*s\"",
 			 (int)length, uri);
 }

@@ -74,6 +74,8 @@ int sim_dma_unmap(struct sim_dma *dma, uint64_t iova, uint64_t size)
 		if (m->iova < iova || m->iova + (m->size - 1) > iova + (size - 1))
 			return -EINVAL;
 	}
+	if (from == to)
+		return 0; /* and maps may be NULL still */
 	memmove(&dma->maps[from], &dma->maps[to], (dma->map_count - to) * sizeof(dma->maps[0]));
 	dma->map_count -= to - from;
 	return 0;

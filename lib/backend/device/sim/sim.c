@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "backend/device/sim/arcs.h"
+#include "backend/device/sim/defect.h"
 #include "backend/device/sim/sim.h"
 #include "backend/device/sim/uri.h"
 #include "base/cleanup.h"
@@ -413,6 +414,22 @@ static int build(struct sim *sim)
 	return 0;
 }
 
+static int with_defects(struct sim *sim, struct hf_device *ret_device, struct hf_error *err)
+{
+	struct hf_device device = { .ops = &sim_ops, .self = sim };
+
+	for (uint32_t i = 0; i < sim->config.defect_count; i++) {
+		int r = sim_defect_wrap(sim->config.defects[i], sim, &device);
+
+		if (r < 0) {
+			hf_device_close(&device);
+			return error_set(err, HF_E_NO_MEMORY, -r, "simulated device");
+		}
+	}
+	*ret_device = device;
+	return 0;
+}
+
 int sim_open(const char *keys, const char *name, struct hf_device *ret_device, struct hf_error *err)
 {
 	struct sim_config config;
@@ -439,8 +456,7 @@ int sim_open(const char *keys, const char *name, struct hf_device *ret_device, s
 		return error_set(err, r == -ENOMEM ? HF_E_NO_MEMORY : HF_E_SYSTEM, -r,
 				 "simulated device");
 	}
-	*ret_device = (struct hf_device){ .ops = &sim_ops, .self = sim };
-	return 0;
+	return with_defects(sim, ret_device, err);
 }
 
 void sim_hook_set(struct hf_device device, struct sim_hook hook)

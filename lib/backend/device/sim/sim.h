@@ -6,7 +6,8 @@
  *
  * Files: arcs.c (the states' arcs), model.c (registers, commands, beats), dma.c (maps, access,
  * logging), stream-save.c and stream-load.c (the migration stream), pci.c (regions and
- * configuration space), sim.c (the table of operations, arcs carried out, the thread).
+ * configuration space), sim.c (the table of operations, arcs carried out, the thread); defect*.c
+ * (planted defects, in front of all that).
  */
 #ifndef DEVICE_SIM_SIM_H
 #define DEVICE_SIM_SIM_H
@@ -30,6 +31,9 @@
 #define SIM_CONFIG_SIZE 256u
 #define SIM_MODEL_MAX 32u /* with the NUL */
 
+struct defect_row; /* defect.h */
+#define SIM_DEFECTS_MAX 4u
+
 /* Immutable after open. */
 struct sim_config {
 	uint64_t state_size; /* bytes, a power of two */
@@ -39,6 +43,8 @@ struct sim_config {
 	uint32_t device_flags; /* HF_DEVICE_HAS_* */
 	uint32_t arc_ms; /* each base arc takes this long */
 	uint32_t latency_us; /* each command takes this long */
+	uint32_t defect_count;
+	const struct defect_row *defects[SIM_DEFECTS_MAX]; /* planted, in front of each other */
 	char model[SIM_MODEL_MAX];
 	char name[HF_NAME_MAX];
 };

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "backend/device/sim/defect.h"
 #include "backend/device/sim/uri.h"
 #include "base/error.h"
 
@@ -95,6 +96,16 @@ static int read_model(const char *text, struct sim_config *c)
 	return 0;
 }
 
+static int read_defect(const char *text, struct sim_config *c)
+{
+	const struct defect_row *row = sim_defect_find(text);
+
+	if (!row || c->defect_count == SIM_DEFECTS_MAX)
+		return -EINVAL;
+	c->defects[c->defect_count++] = row;
+	return 0;
+}
+
 /* 0, -EINVAL: not a value for this key; -ENOENT: no such key. */
 static int read_key(const char *key, const char *value, struct sim_config *c)
 {
@@ -120,6 +131,8 @@ static int read_key(const char *key, const char *value, struct sim_config *c)
 		return read_number(value, UINT64_MAX, &c->rate);
 	if (strcmp(key, "seed") == 0)
 		return read_number(value, UINT64_MAX, &c->seed);
+	if (strcmp(key, "defect") == 0)
+		return read_defect(value, c);
 	return -ENOENT;
 }
 

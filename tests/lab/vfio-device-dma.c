@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The backend for kernel devices with a device that does DMA: vfio-device-dma PATH SOURCE TARGET,
+ * with path "group" or "cdev" and the UUIDs of two mediated devices labdma-1 (docs/lab.md). What it
+ * writes to memory is reported, by its own log and by the kernel's; and it is moved while its state
+ * goes on changing. Runs in the lab, where vfio-device.sh makes the devices.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include <holdfast/backend.h>
+
+/* BAR0, in words of 32 bits. */
+#define REG_ID 0x00
+#define REG_CONTROL 0x04 /* bit 0: it does DMA; bit 1: its memory changes */
+#define REG_WINDOW 0x08 /* and its upper half behind it */
+#define REG_WINDOW_BYTES 0x10
+#define REG_COUNT 0x18
+#define REG_DOORBELL 0x1c /* writes page N of the window, then interrupts */
+#define REG_SCRATCH 0x20
+#define REG_ERRORS 0x24
+#define REG_SUM 0x28 /* of its memory */
+#define REG_POKE 0x2c /* its block N changes */
+#define ID 0x4c414244u
+
+#define RAM_SIZE (2u << 20)
+#define RAM_IOVA 0x40000000ull
+#define PAGES (RAM_SIZE / 4096)
+#define MSI 1u
+#define STREAM_MAX (8u << 20)
+
+static const char *path, *uuids[2];
+
+#define DO(d, name, ...) (d)->device.ops->name((d)->device.self, ##__VA_ARGS__)
+
+struct end {
+	struct hf_device device;
+	uint8_t *ram;
+};
+
+static uint32_t reg(struct end *e, uint32_t offset)
+{
+	uint32_t v = 0;
+
+	assert_int_equal(DO(e, region_read, 0, offset, &v, 4), 0);
+	return v;
+}
+
+static void put_reg(struct end *e, uint32_t offset, uint32_t v)
+{
+	assert_int_equal(DO(e, region_write, 0, offset, &v, 4), 0);
+}
+
+static int try_open(struct end *e, int index, const char *rest, struct hf_error *err)
+{
+	const uint16_t master = 4;
+	char uri[HF_URI_MAX];
+
+	(void)snprintf(uri, sizeof(uri), "vfio:%s,path=%s,vm=%d%s", uuids[index], path, index,
+		       rest);
+	memset(err, 0, sizeof(*err));
+	if (hf_device_open(uri, NULL, &e->device, err) < 0)
+		return -1;
+	e->ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_true(e->ram != MAP_FAILED);
+	assert_int_equal(
+		DO(e, dma_map, RAM_IOVA, RAM_SIZE, e->ram, -1, 0, HF_DMA_READ | HF_DMA_WRITE), 0);
+	assert_int_equal(reg(e, REG_ID), ID);
+	assert_int_equal(DO(e, region_write, 7, 4, &master, 2), 0);
+	return 0;
+}
+
+static void open_end(struct end *e, int index)
+{
+	struct hf_error err;
+
+	if (try_open(e, index, "", &err) < 0)
+		fail_msg("%s", err.text);
+}
+
+static void set_window(struct end *e)
+{
+	put_reg(e, REG_WINDOW, (uint32_t)RAM_IOVA);
+	put_reg(e, REG_WINDOW + 4, 0);
+	put_reg(e, REG_WINDOW_BYTES, RAM_SIZE);
+}
+
+static void close_end(struct end *e)
+{
+	assert_int_equal(DO(e, reset), 0);
+	hf_device_close(&e->device);
+	assert_int_equal(munmap(e->ram, RAM_SIZE), 0);
+}
+
+/* ---- dirty pages and interrupts ------------------------------------------------------------ */
+
+static void report(struct end *e, uint64_t bitmap[PAGES / 64])
+{
+	memset(bitmap, 0, PAGES / 8);
+	assert_int_equal(DO(e, dirty_read, RAM_IOVA, RAM_SIZE, 4096, bitmap), 0);
+}
+
+static int bit(const uint64_t *bitmap, uint32_t n)
+{
+	return bitmap[n / 64] >> (n % 64) & 1;
+}
+
+/* Every page that it wrote is told, once, and no other one (or all of them, always). */
+static void dirty_pages(struct end *e, int all)
+{
+	const struct hf_dma_range range = { RAM_IOVA, RAM_SIZE };
+	uint64_t bitmap[PAGES / 64];
+
+	assert_int_equal(DO(e, dirty_start, 4096, &range, 1), 0);
+	report(e, bitmap); /* type1 may begin with what was pinned before */
+	for (uint32_t round = 0; round < 3; round++) {
+		for (uint32_t p = round; p < PAGES; p += 97)
+			put_reg(e, REG_DOORBELL, p);
+		report(e, bitmap);
+		for (uint32_t p = 0; p < PAGES; p++)
+			assert_int_equal(bit(bitmap, p), all || p % 97 == round);
+	}
+	report(e, bitmap);
+	for (uint32_t p = 0; p < PAGES; p++)
+		assert_int_equal(bit(bitmap, p), all);
+	assert_int_equal(DO(e, dirty_stop), 0);
+}
+
+static void what_it_writes_is_reported(void **state)
+{
+	static const char *const ways[] = { ",dirty=auto", ",dirty=device", ",dirty=iommu",
+					    ",dirty=all" };
+	int had = 0;
+
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		struct hf_device_info info;
+		struct hf_error err;
+		struct end e;
+
+		if (try_open(&e, 0, ways[i], &err) < 0) {
+			assert_int_equal(err.code, HF_E_UNSUPPORTED);
+			print_message("%s\n", err.text);
+			continue;
+		}
+		had++;
+		set_window(&e);
+		assert_int_equal(DO(&e, info, &info), 0);
+		print_message("%s: flags %u\n", ways[i], info.flags);
+		dirty_pages(&e, (info.flags & HF_DEVICE_DIRTY_ALL) != 0);
+		assert_int_equal(reg(&e, REG_ERRORS), 0);
+		close_end(&e);
+	}
+	assert_true(had >= 2);
+}
+
+static void its_interrupts_come_by_the_eventfd(void **state)
+{
+	int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	struct end e;
+
+	(void)state;
+	assert_true(fd >= 0);
+	open_end(&e, 0);
+	set_window(&e);
+	assert_int_equal(DO(&e, irqs_set, MSI, 1, &fd), 0);
+	put_reg(&e, REG_DOORBELL, 3);
+	assert_int_equal(poll(&p, 1, 10000), 1);
+	assert_int_equal(*(const uint64_t *)(const void *)(e.ram + 3 * 4096ul), 1);
+	assert_int_equal(DO(&e, irqs_set, MSI, 0, NULL), 0);
+	close_end(&e);
+	(void)close(fd);
+}
+
+/* ---- a move -------------------------------------------------------------------------------- */
+
+/* All that there is to read for now, or at all. */
+static size_t drain(struct end *e, uint8_t *to, size_t size, ssize_t *ret_end)
+{
+	size_t done = 0;
+	ssize_t n;
+
+	while ((n = DO(e, read_data, to + done, size - done)) > 0)
+		done += (size_t)n;
+	*ret_end = n;
+	return done;
+}
+
+static void go(struct end *e, uint32_t to)
+{
+	uint32_t at = 0;
+
+	assert_int_equal(DO(e, set_state, to), 0);
+	assert_int_equal(DO(e, get_state, &at), 0);
+	assert_int_equal(at, to);
+}
+
+/* From RUNNING to STOP_COPY while it writes and changes; the bytes of its stream. */
+static size_t save(struct end *a, uint8_t *stream)
+{
+	uint64_t initial = 0, dirty = 0;
+	ssize_t end = 0;
+	size_t n = 0;
+
+	go(a, HF_DEVICE_PRE_COPY);
+	assert_int_equal(DO(a, precopy_info, &initial, &dirty), 0);
+	assert_true(initial > 4096);
+	put_reg(a, REG_CONTROL, 3);
+	for (uint32_t round = 0; round < 20; round++) {
+		n += drain(a, stream + n, STREAM_MAX - n, &end);
+		assert_true(end == 0 || end == -ENOMSG);
+		put_reg(a, REG_POKE, round);
+		put_reg(a, REG_DOORBELL, round);
+	}
+	go(a, HF_DEVICE_PRE_COPY_P2P);
+	n += drain(a, stream + n, STREAM_MAX - n, &end);
+	go(a, HF_DEVICE_STOP_COPY);
+	n += drain(a, stream + n, STREAM_MAX - n, &end);
+	assert_int_equal(end, 0);
+	assert_true(n < STREAM_MAX);
+	return n;
+}
+
+static void it_moves_while_it_changes(void **state)
+{
+	uint8_t *stream = malloc(STREAM_MAX);
+	struct end a, b;
+	size_t n;
+
+	(void)state;
+	assert_non_null(stream);
+	open_end(&a, 0);
+	open_end(&b, 1);
+	set_window(&a);
+	put_reg(&a, REG_SCRATCH, 0x12345678);
+	n = save(&a, stream);
+	go(&b, HF_DEVICE_RESUMING);
+	for (size_t done = 0; done < n;) {
+		ssize_t r = DO(&b, write_data, stream + done, n - done < 5000 ? n - done : 5000);
+
+		assert_true(r > 0);
+		done += (size_t)r;
+	}
+	go(&b, HF_DEVICE_STOP);
+	assert_int_equal(reg(&b, REG_SCRATCH), 0x12345678);
+	assert_int_equal(reg(&b, REG_COUNT), reg(&a, REG_COUNT));
+	assert_int_equal(reg(&b, REG_SUM), reg(&a, REG_SUM));
+	go(&b, HF_DEVICE_RUNNING);
+	put_reg(&b, REG_CONTROL, 0);
+	n = reg(&b, REG_COUNT);
+	put_reg(&b, REG_DOORBELL, 9);
+	assert_int_equal(*(const uint64_t *)(const void *)(b.ram + 9 * 4096ul), n + 1);
+	go(&a, HF_DEVICE_STOP);
+	close_end(&a);
+	close_end(&b);
+	free(stream);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_it_writes_is_reported),
+		cmocka_unit_test(its_interrupts_come_by_the_eventfd),
+		cmocka_unit_test(it_moves_while_it_changes),
+	};
+
+	if (argc != 4) {
+		(void)fprintf(stderr, "usage: vfio-device-dma group|cdev SOURCE TARGET\n");
+		return 2;
+	}
+	path = argv[1];
+	uuids[0] = argv[2];
+	uuids[1] = argv[3];
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

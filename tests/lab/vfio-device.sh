@@ -1,0 +1,37 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# The backend for kernel devices on real kernels: by group and by cdev on the one with iommufd, and
+# by group on Debian's own. Devices of the kernel's sample driver (vfio-device.c), and ones that do
+# DMA (vfio-device-dma.c).
+. "${HF_TESTS_LAB:-$(dirname "$0")}/functions.sh"
+VFIO_DEVICE=${VFIO_DEVICE:-$HF_TOP/build/tests/lab/vfio-device}
+VFIO_DEVICE_DMA=${VFIO_DEVICE_DMA:-$HF_TOP/build/tests/lab/vfio-device-dma}
+requires_lab
+
+cat >"$tmp/inside.sh" <<'INSIDE'
+set -eu
+source=$(mdev-new mtty-2) target=$(mdev-new mtty-2)
+dma_source=$(mdev-new labdma-1) dma_target=$(mdev-new labdma-1)
+for way; do
+	echo "== $way"
+	"$VFIO_DEVICE" "$way" "$source" "$target"
+	"$VFIO_DEVICE_DMA" "$way" "$dma_source" "$dma_target"
+done
+mdev-rm "$source" "$target" "$dma_source" "$dma_target"
+echo "the end"
+INSIDE
+
+# in_kernel KERNEL WAY...
+in_kernel()
+{
+	kernel=$1
+	shift
+	in_lab 0 --kernel "$kernel" --timeout 200 -- env VFIO_DEVICE="$VFIO_DEVICE" \
+		VFIO_DEVICE_DMA="$VFIO_DEVICE_DMA" CMOCKA_MESSAGE_OUTPUT=TAP sh ./inside.sh "$@"
+	file_has "$tmp/lab.out" '^the end$'
+	file_lacks "$tmp/lab.out" '^not ok'
+	equals "tests on $kernel" "$(grep -c '^ok ' "$tmp/lab.out")" $((13 * $#))
+}
+in_kernel iommufd group cdev
+in_kernel debian group
