@@ -5,9 +5,11 @@ BUILD ?= build
 PREFIX ?= /usr/local
 DESTDIR ?=
 SECONDS ?= 60
+CAMPAIGN_RUNS ?= 1000
+CAMPAIGN_SEED ?= 1
 JOBS := $(shell nproc 2>/dev/null || echo 1)
 
-FUZZERS = body frame order record stream-header
+FUZZERS = body frame ledger order record stream-header
 C_FILES = $(shell git ls-files '*.c' '*.h' 2>/dev/null)
 
 .PHONY: all help deps deps-all deps-lab demo check check-all check-campaign check-asan check-tsan \
@@ -24,12 +26,13 @@ help:
 	@echo 'make check      install what is missing, build, pass all tests (also under sanitizers)'
 	@echo 'make deps       install what is missing for the two above'
 	@echo 'make check-all  check, the long campaigns, cppcheck, clang-tidy, gcc -fanalyzer, a minute of each fuzzer'
+	@echo 'make check-campaign [CAMPAIGN_RUNS=1000] [CAMPAIGN_SEED=1]    handovers with faults, judged from outside'
 	@echo 'make check-asan, make check-tsan    unit, sim and fuzz suites under one sanitizer'
+	@echo 'make lab        fetch and build the lab, a machine with real VFIO (docs/lab.md)'
+	@echo 'make check-lab  all tests that need the lab'
 	@echo 'make fuzz T=NAME [SECONDS=60]       run one fuzzer (clang)'
 	@echo 'make format, make check-format      clang-format 14'
 	@echo 'make tidy, make cppcheck, make analyze    static analysis'
-	@echo 'make lab        fetch and build the lab, a machine with real VFIO (docs/lab.md)'
-	@echo 'make check-lab  all tests that need the lab'
 	@echo 'make man        manual pages, in $(BUILD)/docs'
 	@echo 'make bench      measure'
 	@echo 'make install    to DESTDIR, PREFIX ($(PREFIX))'
@@ -39,11 +42,11 @@ deps:
 	@packaging/deps.sh check
 deps-all:
 	@packaging/deps.sh all
+deps-lab:
+	@packaging/deps.sh lab
 
 demo: deps
 	@$(MAKE) --no-print-directory all
-deps-lab:
-	@packaging/deps.sh lab
 	$(BUILD)/holdfast demo
 
 check: deps
@@ -54,8 +57,23 @@ check-all: check deps-all
 	@$(MAKE) --no-print-directory cppcheck tidy analyze
 	@set -e; for name in $(FUZZERS); do $(MAKE) --no-print-directory fuzz T=$$name; done
 
+# Half an hour. CAMPAIGN_FLAGS: see tests/system/campaign.py --help.
+check-campaign: deps
+	@$(MAKE) --no-print-directory all
+	@HOLDFAST=$(abspath $(BUILD))/holdfast \
+		HOLDFAST_TEST_CLOCK_LIB=$(abspath $(BUILD))/tests/system/campaign-clock.so \
+		/usr/bin/env python3 tests/system/campaign.py --runs $(CAMPAIGN_RUNS) \
+		--seed $(CAMPAIGN_SEED) $(CAMPAIGN_FLAGS)
+
 check-asan check-tsan: check-%: deps
 	@tests/check.sh $(BUILD) $(JOBS) $*
+
+lab: deps-lab
+	@lab/build
+check-lab: deps lab
+	@$(MAKE) --no-print-directory all
+	meson test -C $(BUILD) --no-rebuild --suite lab --num-processes 1 --timeout-multiplier 5 \
+		--print-errorlogs
 
 # What a fuzzer finds, it leaves beside its corpus in $(BUILD)-fuzz.
 fuzz: deps-all
@@ -68,13 +86,6 @@ fuzz: deps-all
 
 format:
 	clang-format -i $(C_FILES)
-lab: deps-lab
-	@lab/build
-check-lab: deps lab
-	@$(MAKE) --no-print-directory all
-	meson test -C $(BUILD) --no-rebuild --suite lab --num-processes 1 --timeout-multiplier 5 \
-		--print-errorlogs
-
 check-format:
 	clang-format --dry-run -Werror $(C_FILES)
 

@@ -93,6 +93,7 @@ uint32_t checker_serial_write(const char *text, uint32_t length); /* what goes w
 int checker_serial_read(void);
 void checker_print(const char *text); /* waits; for the end */
 void checker_print_hex(const char *name, uint64_t value);
+void checker_witness(uint32_t word);
 _Noreturn void checker_power_off(uint32_t status);
 
 /* checker-pci.c: find the simulated devices and set them up; returns how many. */

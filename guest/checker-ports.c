@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The checker guest's ports: the serial line (16550 at 0x3f8), and the two ways to power off. From
- * ring 0 and, with IOPL 3, from ring 3.
+ * The checker guest's ports: the serial line (16550 at 0x3f8), the witness, and the two ways to
+ * power off. From ring 0 and, with IOPL 3, from ring 3.
  */
 #include "boot.h"
 
@@ -10,6 +10,7 @@
 #define LSR_DATA 0x01u
 #define LSR_FREE 0x20u /* the transmit buffer is empty */
 #define PORT_DEBUG_EXIT 0x501
+#define PORT_WITNESS 0x520 /* of the reference VMM alone */
 #define PORT_POWER 0x604 /* PM1a control of QEMU's q35 and of the reference VMM */
 #define POWER_OFF 0x2000
 
@@ -59,6 +60,11 @@ void checker_print_hex(const char *name, uint64_t value)
 	checker_print(name);
 	checker_print("0x");
 	checker_print(text);
+}
+
+void checker_witness(uint32_t word)
+{
+	out32(PORT_WITNESS, word);
 }
 
 void checker_power_off(uint32_t status)

@@ -110,6 +110,12 @@ static int console_read(void *ctx)
 	return checker_serial_read();
 }
 
+static void witness(void *ctx, uint32_t word)
+{
+	(void)ctx;
+	checker_witness(word);
+}
+
 static void finish(void *ctx, uint32_t status)
 {
 	(void)ctx;
@@ -125,6 +131,7 @@ static const struct work_env env = {
 	.registers_ok = registers_ok,
 	.console_write = console_write,
 	.console_read = console_read,
+	.witness = witness,
 	.finish = finish,
 };
 

@@ -55,6 +55,7 @@ static const struct knob knobs[] = {
 	{ "report",     KNOB_U32,  AT(report_ms),    1, 3600000,       NULL },
 	{ "stop_after", KNOB_U32,  AT(stop_after_s), 0, 1u << 30,      NULL },
 	{ "vcpus",      KNOB_U32,  AT(vcpus),        0, WORK_VCPUS_MAX, NULL },
+	{ "witness",    KNOB_U32,  AT(witness_us),   0, 60000000,      NULL },
 	{ "selftest",   KNOB_WORD, AT(selftest),     0, 0,             selftest_words },
 };
 #undef AT

@@ -325,6 +325,23 @@ static void vcpu_check(struct work *work, uint32_t index)
 	}
 }
 
+/*
+ * Proof for a referee outside of the VMM that this vCPU executes, now and there. The count migrates
+ * with the guest: one that runs on from an old state says a number again. Whenever the vCPU has
+ * stood still, its first step afterwards says one.
+ */
+static void witness_step(struct work *work, uint32_t index, uint64_t now)
+{
+	struct work_vcpu *vcpu = &work->vcpus[index];
+
+	if (now < vcpu->witness_ticks)
+		return;
+	vcpu->witness_ticks =
+		now + work->shared->knobs.witness_us * work->shared->ticks_per_ms / 1000;
+	vcpu->witness_count++;
+	work->env->witness(work->env->ctx, WORK_WITNESS_WORD(index, vcpu->witness_count));
+}
+
 bool work_step(struct work *work, uint32_t index)
 {
 	struct work_shared *shared = work->shared;
@@ -335,6 +352,8 @@ bool work_step(struct work *work, uint32_t index)
 	bool done;
 	uint32_t i;
 
+	if (shared->knobs.witness_us)
+		witness_step(work, index, now);
 	if (__atomic_load_n(&shared->halted, __ATOMIC_ACQUIRE)) {
 		__atomic_store_n(&vcpu->halted, 1, __ATOMIC_RELEASE);
 		return index == 0 ? lead_out(work) : false;

@@ -103,10 +103,14 @@ struct work_knobs {
 	uint32_t report_ms;
 	uint32_t stop_after_s; /* 0: never */
 	uint32_t vcpus; /* expected; 0: those that come (checker guest only) */
+	uint32_t witness_us; /* between two of a vCPU's words to the witness; 0: none */
 	uint32_t selftest; /* enum work_selftest */
 };
 
 #define WORK_MAX UINT64_MAX
+
+/* What a vCPU says to the witness: who it is, and for the how manieth time, from 1. */
+#define WORK_WITNESS_WORD(vcpu, count) ((uint32_t)(vcpu) << 26 | ((uint32_t)(count)&0x3ffffffu))
 
 struct work_range {
 	uint64_t gpa, size;
@@ -163,6 +167,7 @@ struct work_vcpu {
 	uint64_t steps; /* atomic */
 	uint64_t timer_count, timer_run_ticks;
 	uint64_t steps_seen, steps_seen_ticks; /* vCPU 0's, to see whether this one works */
+	uint64_t witness_count, witness_ticks; /* words so far; when the next one is due */
 };
 
 enum work_device_state { WORK_DEVICE_NEW = 0, WORK_DEVICE_IDLE = 1, WORK_DEVICE_WAITING = 2 };
@@ -216,6 +221,8 @@ struct work_env {
 	/* Bytes taken, 0..length. */
 	uint32_t (*console_write)(void *ctx, const char *text, uint32_t length);
 	int (*console_read)(void *ctx); /* a byte, or -1 */
+	/* WORK_WITNESS_WORD(); somebody outside has it before this returns. */
+	void (*witness)(void *ctx, uint32_t word);
 	void (*finish)(void *ctx, uint32_t status); /* by vCPU 0, once, after the last line */
 };
 

@@ -5,10 +5,13 @@
  *
  * Both sides, the ledger's record with its compare-and-swap, and a bad environment: the connection
  * is cut for good, a request to the ledger is lost, or done without an answer, or arrives after it
- * was given up, what a side does fails, a side waits too long, the target dies. Failures are
+ * was given up, what a side does fails, a side waits too long, either side dies. A source that dies
+ * with a guest that stood still comes back, once for each death, with what it kept, or does not.
+ * An operator takes the guest back, rightly or wrongly, whenever the source waits. Failures are
  * counted (FAULTS), so that they cease and "settles" can be asked.
  *
- * With -DNAIVE the source, in doubt, reads the ledger and believes it, instead of revoking.
+ * With -DNAIVE the source, in doubt, reads the ledger and believes it, instead of revoking. With
+ * -DOLD it does not throw away what it has kept before the guest runs again.
  */
 
 #ifndef FAULTS
@@ -34,6 +37,9 @@ byte faults = 0;
 bool source_runs = true, target_runs = false, target_ran = false;
 bool source_freed = false, source_waits = false, source_ended = false;
 bool target_ended = false, target_dead = false;
+bool source_dead = false, source_ran_on = false; /* it ran again after it stood still */
+bool source_ran_old = false; /* what was kept was run, and the guest had run since */
+bool kept = false;      /* a later process of the source finds the guest */
 
 #define MAY_FAIL (faults < FAULTS)
 #define FAULT faults++
@@ -82,6 +88,21 @@ inline ask(r, l, state, ret_answer)
 
 /* ---- the source ------------------------------------------------------------------------------ */
 
+/* Its request may have left, and arrives or not. */
+inline source_dies()
+{
+	if
+	:: source_request.there && source_request.answer == 0 ->
+		source_late.revision = source_request.revision;
+		source_late.to = source_request.to; source_late.there = true
+	:: else
+	fi;
+	source_request.there = false;
+	source_runs = false; cut = true
+}
+
+#define MAY_BE_KILLED :: atomic { MAY_FAIL -> FAULT; source_dies() }; goto killed
+
 active proctype source()
 {
 	mtype answer, seen;
@@ -100,12 +121,14 @@ active proctype source()
 	:: atomic { MAY_FAIL -> FAULT }; goto abort
 	:: cut -> goto home
 	fi;
+	kept = true;
 	SEND(to_target, END);
 	if
 	:: to_source?LOADED
 	:: to_source?ABORT -> goto home
 	:: cut -> goto home
 	:: atomic { MAY_FAIL -> FAULT }; goto abort
+	MAY_BE_KILLED
 	fi;
 
 	/* The offer. Unknown: it is revoked, since it may yet arrive. */
@@ -114,6 +137,7 @@ active proctype source()
 	if
 	:: answer == DONE
 	:: else -> goto revoke
+	MAY_BE_KILLED
 	fi;
 	SEND(to_target, GO);
 
@@ -124,6 +148,7 @@ committing:
 	:: to_source?ABORT -> goto revoke
 	:: cut -> goto revoke
 	:: atomic { MAY_FAIL -> FAULT }; goto revoke
+	MAY_BE_KILLED
 	fi;
 
 	/* In doubt the ledger is asked: revoke and claim are swaps on the same record. */
@@ -146,6 +171,7 @@ revoke:
 		:: answer == REFUSED -> goto revoke
 		:: answer == UNKNOWN -> goto revoke
 		:: atomic { answer == UNKNOWN && MAY_FAIL -> FAULT }; goto wait
+		MAY_BE_KILLED
 		fi
 	fi;
 
@@ -157,6 +183,7 @@ claimed:
 	:: record == HOME -> goto home
 	:: target_dead || target_ended -> goto wait
 	:: atomic { MAY_FAIL -> FAULT }; goto wait
+	MAY_BE_KILLED
 	fi;
 
 	/* The honest case: an operator decides, by a swap that a late started then loses. */
@@ -170,11 +197,37 @@ operator:
 		if
 		:: answer == DONE -> goto home
 		:: else -> goto operator
+		MAY_BE_KILLED
 		fi
 	fi;
 
+	/* Another process finds what was kept, or there is none: the guest died with the source. */
+killed:	if
+	:: kept -> goto revoke
+	:: atomic { !kept || MAY_FAIL -> source_dead = true }; goto done
+	fi;
+
 abort:	SEND(to_target, ABORT);
-home:	source_runs = true;
+home:	if
+	:: true
+	MAY_BE_KILLED /* before what is kept is thrown away: it is found again */
+	fi;
+#ifndef OLD
+	kept = false;
+#endif
+	if
+	:: true
+	MAY_BE_KILLED
+	fi;
+	atomic {
+		source_runs = true;
+		source_ran_old = source_ran_on;
+		source_ran_on = kept
+	}
+	if
+	:: true
+	MAY_BE_KILLED
+	fi;
 	goto done;
 away:	source_freed = true;
 done:	cut = true;
@@ -278,12 +331,12 @@ end:	if
 
 /* P1: not twice at the same time, and not again from an old state. */
 ltl one_runner { [] !(source_runs && target_runs) }
-ltl no_old_run { [] !(source_runs && target_ran) }
+ltl no_old_run { [] !(source_runs && (target_ran || source_ran_old)) }
 /* The source frees nothing of a guest that was not started elsewhere. */
 ltl commit_before_free { [] (source_freed -> record == AWAY) }
 /* The target runs nothing that the ledger does not say is its own. */
 ltl owner_runs { [] (target_runs -> record == AWAY) }
-/* When failures cease, exactly one side runs; or the target died with a guest it had recorded. */
+/* When failures cease, exactly one side runs; or the guest's owner died with it. */
 ltl settles { <> [] (source_ended && target_ended &&
 		     ((source_runs && !target_runs) || (!source_runs && target_runs) ||
-		      (target_dead && record == AWAY))) }
+		      (target_dead && record == AWAY) || source_dead)) }

@@ -6,7 +6,7 @@
 #include "tools/command.h"
 
 extern const struct command command_run, command_migrate, command_status, command_stop,
-	command_cont, command_cancel, command_quit,
+	command_cont, command_cancel, command_quit, command_resolve, command_ledger, command_replay,
 	command_demo, command_device, command_explain, command_help_;
 
 /* What `holdfast help` prints. */

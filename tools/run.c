@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -15,6 +16,7 @@
 #include "tools/commands.h"
 #include "tools/paths.h"
 #include "vmm/control.h"
+#include "vmm/witness.h"
 
 #define MEMORY_MIN (2ull << 20)
 #define MEMORY_MAX (1ull << 42)
@@ -27,6 +29,7 @@ struct run {
 	struct migrate_parameters parameters;
 	const char *devices[HF_DEVICES_MAX];
 	char kernel[PATH_MAX], socket[PATH_MAX], side[HF_NAME_MAX];
+	struct hf_kept kept;
 	enum { KIND_AUTO, KIND_KVM, KIND_THREAD } kind;
 };
 
@@ -123,12 +126,17 @@ static int read_filters(struct run *run, const struct arguments *arguments)
 static int read_migration(struct run *run, const struct arguments *arguments)
 {
 	const char *lost = command_text(arguments, "on-device-lost");
+	const char *record = command_text(arguments, "record");
 
 	migrate_parameters_init(&run->parameters);
 	if (lost && strcmp(lost, "pause") != 0 && strcmp(lost, "resume") != 0)
 		return command_usage(arguments->command,
 				     "option --on-device-lost: '%s' is none of pause, resume",
 				     lost);
+	if (record && strlen(record) >= sizeof(run->parameters.record))
+		return command_usage(arguments->command, "option --record: the path is too long");
+	if (record)
+		memcpy(run->parameters.record, record, strlen(record) + 1);
 	run->parameters.on_device_lost_resume = lost && strcmp(lost, "resume") == 0;
 	if (read_filters(run, arguments))
 		return EXIT_USAGE;
@@ -175,6 +183,67 @@ static int find_ledger(struct run *run, struct hf_error *err)
 	}
 	memcpy(run->parameters.ledger, ledger, strlen(ledger) + 1);
 	return 0;
+}
+
+/* One process for each folder, for as long as it lives: nobody else makes or unlinks files there.
+ */
+static int lock_keep(const char *keep, struct hf_error *err)
+{
+	char path[PATH_MAX];
+	int fd = -1;
+
+	errno = ENAMETOOLONG;
+	if (snprintf(path, sizeof(path), "%s/lock", keep) < (int)sizeof(path))
+		fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+		return 0; /* held, and the descriptor with it, until the process ends */
+	err->code = fd >= 0 && errno == EWOULDBLOCK ? HF_E_BUSY : HF_E_SYSTEM;
+	(void)snprintf(err->text, sizeof(err->text), "option --keep: %.150s: %s", keep,
+		       err->code == HF_E_BUSY ? "another process keeps its guest there"
+					      : strerror(errno));
+	if (fd >= 0)
+		(void)close(fd);
+	return err->code;
+}
+
+/* Does the folder of --keep hold a guest in doubt? Then that is the one to be run, as it was. */
+static int find_kept(struct run *run, struct hf_error *err)
+{
+	const char *keep = command_text(run->arguments, "keep");
+	char sentence[HF_ERROR_TEXT_MAX];
+	int there;
+
+	run->kept.size = sizeof(run->kept);
+	run->guest.keep = run->control.keep = keep;
+	if (keep && lock_keep(keep, err) < 0)
+		return err->code;
+	there = keep ? hf_kept_read(keep, &run->kept, err) : 0;
+	if (there <= 0)
+		return there;
+	err->code = HF_E_INVALID;
+	if (strcmp(run->kept.guest, run->guest.name) != 0 || run->guest.incoming) {
+		(void)snprintf(err->text, sizeof(err->text),
+			       "option --keep: %.120s holds guest \"%.63s\" in doubt, and that "
+			       "comes first",
+			       keep, run->kept.guest);
+		return err->code;
+	}
+	err->code = 0;
+	run->guest.kept = run->guest.incoming = run->control.restart = true;
+	run->guest.kernel = NULL;
+	memcpy(run->side, run->kept.side, sizeof(run->side));
+	(void)snprintf(sentence, sizeof(sentence),
+		       "%.120s holds this guest, in doubt since handover %llu: asking whose it is",
+		       keep, (unsigned long long)run->kept.epoch);
+	say(run, sentence);
+	return 0;
+}
+
+static int open_witness(const struct run *run, struct hf_error *err)
+{
+	const char *where = command_text(run->arguments, "witness");
+
+	return where ? witness_open(where, err) : 0;
 }
 
 static int open_trace(struct run *run, struct hf_error *err)
@@ -244,7 +313,11 @@ static int prepare(struct run *run, struct hf_error *err)
 	if (result == 0)
 		result = hf_side_default(run->side, err);
 	if (result == 0)
+		result = find_kept(run, err);
+	if (result == 0)
 		result = open_trace(run, err);
+	if (result == 0)
+		result = open_witness(run, err);
 	if (result == 0)
 		result = take_signals(run, err);
 	return result == 0 ? new_guest(run, err) : result;
@@ -288,12 +361,15 @@ static const struct command_option options[] = {
 	{ "control",        "PATH",   "the QMP socket; default: NAME.qmp in the runtime directory", 0 },
 	{ "incoming",       "URI",    "await the guest at tcp:HOST:PORT, unix:PATH or fd:N; 'defer': when asked", 0 },
 	{ "paused",         NULL,     "do not run the guest before `holdfast cont`", 0 },
-	{ "ledger",         "URI",    "where it is written whose the guest is: file:DIR", 0 },
+	{ "ledger",         "URI",    "where it is written whose the guest is: file:DIR, etcd:URL, none", 0 },
+	{ "keep",           "DIR",    "keep the guest there (tmpfs) while it is in doubt, and take it up again", 0 },
 	{ "guest",          "KIND",   "kvm, thread, or auto: KVM if this host has it; default: auto", 0 },
 	{ "filter",         "SPEC",   "rehearse a failure in every migration: holdfast-filters(7)", COMMAND_REPEATS },
 	{ "on-device-lost", "WHAT",   "pause or resume a guest whose device had to be reset; default: pause", 0 },
 	{ "no-dirty-ring",  NULL,     "track dirty pages by KVM's dirty log", 0 },
 	{ "trace",          "FILE",   "append every event of every migration to FILE", 0 },
+	{ "record",         "DIR",    "leave a recording of every migration there, for `holdfast replay`", 0 },
+	{ "witness",        "N:FILE", "append to FILE, as side N, what the checker says while it executes", 0 },
 	{ NULL, NULL, NULL, 0 },
 };
 /* clang-format on */

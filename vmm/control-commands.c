@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The commands of the control socket: QEMU's names and shapes where QEMU has them, and Holdfast's
- * own query-guest, query-ledger and query-timeline. holdfast-run(1) lists them for users. Each
- * checks whether it may be done now, and does it by what vmm/control-private.h offers.
+ * own query-guest, query-ledger, query-timeline and resolve. holdfast-run(1) lists them for users.
+ * Each checks whether it may be done now, and does it by what vmm/control-private.h offers.
  */
 #include <stdio.h>
 #include <string.h>
@@ -56,7 +56,7 @@ static json_t *cont(void *ctx, const json_t *arguments, struct qmp_error *error)
 	(void)arguments;
 	if (control_not_now(control, why, sizeof(why)))
 		return qmp_fail(error, "%s", why);
-	if (control_settle_doubt(control, &err) < 0 || machine.ops->run(machine.self, &err) < 0)
+	if (control_check_doubt(control, &err) < 0 || machine.ops->run(machine.self, &err) < 0)
 		return fail(error, &err);
 	return json_object();
 }
@@ -67,8 +67,7 @@ static json_t *quit(void *ctx, const json_t *arguments, struct qmp_error *error)
 	struct hf_error err = { 0 };
 
 	if (control->guest && !json_is_true(json_object_get(arguments, "force")) &&
-	    control_settle_doubt(control, &err) < 0) {
-		(void)control_error(&err, HF_E_IN_DOUBT, 0, "in doubt");
+	    control_check_doubt(control, &err) < 0) {
 		return qmp_fail(error,
 				"not leaving, since the guest here may be the only one "
 				"(\"force\": true quits all the same): %s",
@@ -172,7 +171,7 @@ static json_t *migrate(void *ctx, const json_t *arguments, struct qmp_error *err
 		return qmp_fail(error, "%s", why);
 	if (control->quitting)
 		return qmp_fail(error, "this process is about to end");
-	if (control_settle_doubt(control, &err) < 0 ||
+	if (control_check_doubt(control, &err) < 0 ||
 	    migrate_parameters_set(&parameters, arguments, &err) < 0 ||
 	    control_migrate(control, HF_ROLE_SOURCE, text_argument(arguments, "uri"), &parameters,
 			    &err) < 0)
@@ -207,6 +206,26 @@ static json_t *migrate_cancel(void *ctx, const json_t *arguments, struct qmp_err
 	if (result < 0)
 		return qmp_fail(error, "%s", hf_error_explain(result));
 	return json_object();
+}
+
+static json_t *resolve(void *ctx, const json_t *arguments, struct qmp_error *error)
+{
+	static const char *const words[] = {
+		[HF_RESOLVE_ASK] = "ask",
+		[HF_RESOLVE_TAKE_BACK] = "take-back",
+		[HF_RESOLVE_LET_GO] = "let-go",
+	};
+	struct control *control = ctx;
+	const char *action = text_argument(arguments, "action");
+	struct hf_error err = { 0 };
+
+	for (int how = HF_RESOLVE_ASK; how <= HF_RESOLVE_LET_GO; how++)
+		if (strcmp(action ? action : "ask", words[how]) == 0)
+			return control_resolve(control, (enum hf_resolve)how, &err) < 0
+				       ? fail(error, &err)
+				       : json_object();
+	return qmp_fail(error, "Parameter 'action': '%s' is none of ask, take-back, let-go",
+			action);
 }
 
 static json_t *set_parameters(void *ctx, const json_t *arguments, struct qmp_error *error)
@@ -312,13 +331,17 @@ static json_t *query_ledger(void *ctx, const json_t *arguments, struct qmp_error
 	int result;
 
 	(void)arguments;
+	/* A ledger that hangs would hold up the session, which is driven by this thread. */
+	if (migration_active(control->migration))
+		return qmp_fail(error, "a migration is under way, and asks the ledger itself; "
+				       "'query-migrate' has its last answer");
 	if (control->migration)
 		uri = control->migration->parameters.ledger;
 	result = hf_ledger_open(uri, &ledger, &err);
 	if (result < 0)
 		return fail(error, &err);
 	memset(&record, 0, sizeof(record));
-	result = ledger.ops->read(ledger.self, control->config->guest_name, &record, &err);
+	result = hf_ledger_read(&ledger, control->config->guest_name, &record, &err);
 	hf_ledger_close(&ledger);
 	if (result < 0)
 		return fail(error, &err);
@@ -337,6 +360,8 @@ static json_t *query_timeline(void *ctx, const json_t *arguments, struct qmp_err
 /* ---- the table ----------------------------------------------------------------------------- */
 
 static const struct qmp_argument quit_arguments[] = { { "force", QMP_BOOL, false }, { NULL } };
+static const struct qmp_argument resolve_arguments[] = { { "action", QMP_STRING, false },
+							 { NULL } };
 static const struct qmp_argument capability_arguments[] = { { "capabilities", QMP_LIST, true },
 							    { NULL } };
 static const struct qmp_argument timeline_arguments[] = { { "first", QMP_NUMBER, false },
@@ -361,6 +386,7 @@ const struct qmp_command control_commands[] = {
 	{ "query-status",               NULL,                 query_status },
 	{ "query-timeline",             timeline_arguments,   query_timeline },
 	{ "quit",                       quit_arguments,       quit },
+	{ "resolve",                    resolve_arguments,    resolve },
 	{ "stop",                       NULL,                 stop },
 	{ NULL,                         NULL,                 NULL },
 };

@@ -20,6 +20,7 @@ struct control {
 	bool migrates_paused; /* the guest was paused when the migration began */
 	uint32_t guest_events; /* GUEST_EVENT_* that have happened */
 
+	bool restarts; /* a kept guest is being taken up */
 	bool quitting; /* as soon as no session goes on */
 	bool quit_forced; /* also if that gives up the only guest there is */
 	int exit_status;
@@ -42,9 +43,11 @@ const char *control_not_now(const struct control *control, char *buf, size_t siz
 int control_migrate(struct control *control, uint32_t role, const char *uri,
 		    const struct migrate_parameters *parameters, struct hf_error *err);
 
-/* In doubt: whether the ledger has meanwhile said that the guest is ours. 0, or the reason why not.
- */
-int control_settle_doubt(struct control *control, struct hf_error *err);
+/* 0, or HF_E_IN_DOUBT: whose the guest is must be resolved before anything is done with it. */
+int control_check_doubt(const struct control *control, struct hf_error *err);
+
+/* Resolve it; what it comes to is told like the end of a migration. */
+int control_resolve(struct control *control, enum hf_resolve how, struct hf_error *err);
 
 /* End the process when no session goes on; one that does is cancelled if it still can be. */
 void control_quit(struct control *control, int exit_status);

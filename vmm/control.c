@@ -120,6 +120,8 @@ static void on_trace(void *ctx, const struct migrate_trace_entry *entry)
 
 	if (entry->event.id == HF_TRACE_DEVICE_ARC)
 		announce_device(control, entry);
+	if (entry->event.id == HF_TRACE_WAITING)
+		control_say(control, "waiting for %s", entry->text);
 	if (control->config->trace_fd < 0)
 		return;
 	migrate_trace_line(entry, line, sizeof(line));
@@ -176,22 +178,52 @@ static void target_ended(struct control *control, const struct migration *migrat
 	control_quit(control, control->quitting ? control->exit_status : 1);
 }
 
+/* What cannot be read is there, too. */
+static bool still_kept(const struct control *control)
+{
+	struct hf_kept kept = { .size = sizeof(kept) };
+
+	return hf_kept_read(control->config->keep, &kept, NULL) != 0;
+}
+
 static void source_ended(struct control *control, const struct migration *migration)
 {
 	switch (migration->outcome) {
 	case HF_OUTCOME_AWAY:
 		free_guest(control);
+		if (control->restarts) {
+			control_say(control, "the kept guest is away: the target has started it");
+			control_quit(control, 0);
+			break;
+		}
 		control_say(control, "the guest is away, at %s", migration->uri);
 		break;
 	case HF_OUTCOME_WAITING:
-		control_say(control, "in doubt, so the guest waits, paused and whole: %s",
+		control_say(control,
+			    "in doubt, so the guest waits, paused and whole, for `holdfast "
+			    "resolve`: %s",
 			    migration->error.text);
 		stay(control);
 		break;
 	case HF_OUTCOME_LOST:
+		if (control->restarts && still_kept(control)) {
+			control_say(control,
+				    "the kept guest cannot be taken up, and stays kept: %s",
+				    migration->error.text);
+			control_quit(control, 1);
+			break;
+		}
+		control->restarts = false;
 		control_say(control, "the guest is here and paused: %s", migration->error.text);
 		break;
 	case HF_OUTCOME_HOME:
+		if (control->restarts) {
+			control_say(control, "the kept guest is here: %s (%s)",
+				    control_run_state(control), migration->error.text);
+			stay(control);
+			control->restarts = false;
+			break;
+		}
 		control_say(control, "migration failed, the guest is here: %s",
 			    migration->error.text);
 		break;
@@ -246,6 +278,8 @@ int control_migrate(struct control *control, uint32_t role, const char *uri,
 		.uri = uri,
 		.side = control->config->side,
 		.paused = !atomic_load(&control->machine.running),
+		.keep = control->config->keep,
+		.restart = control->restarts,
 		.event = on_trace,
 		.ctx = control,
 	};
@@ -271,34 +305,30 @@ int control_migrate(struct control *control, uint32_t role, const char *uri,
 	return 0;
 }
 
-int control_settle_doubt(struct control *control, struct hf_error *err)
+int control_check_doubt(const struct control *control, struct hf_error *err)
 {
-	struct hf_ledger ledger = { .ops = NULL };
-	struct hf_ledger_record record;
-	int result;
-
 	if (!migration_in_doubt(control->migration))
 		return 0;
 	if (control->migration->broken)
 		return control_error(err, HF_E_IN_DOUBT, 0, "the guest may not be run here: %s",
 				     control->migration->error.text);
-	result = hf_ledger_open(control->migration->parameters.ledger, &ledger, err);
-	if (result < 0)
-		return result;
-	result = ledger.ops->read(ledger.self, control->guest->name, &record, err);
-	hf_ledger_close(&ledger);
-	if (result < 0)
-		return result;
-	/* HOME by us is final: a claim that comes late fails by the record's revision. */
-	if (record.revision && record.state == HF_LEDGER_HOME &&
-	    strcmp(record.owner, control->config->side) == 0) {
-		control->migration->outcome = HF_OUTCOME_HOME;
-		return 0;
-	}
 	return control_error(err, HF_E_IN_DOUBT, 0,
-			     "the guest waits, paused and whole, until the ledger or an operator "
-			     "has said whose it is: %s",
+			     "the guest waits, paused and whole, for `holdfast resolve`: %s",
 			     control->migration->error.text);
+}
+
+int control_resolve(struct control *control, enum hf_resolve how, struct hf_error *err)
+{
+	bool had_ended = !migration_active(control->migration);
+	int result = migration_resolve(control->migration, how, err);
+
+	if (result < 0)
+		return result;
+	control->announced_status = "none";
+	if (had_ended)
+		result = watch_session(control, err); /* else its deadlines bring it on */
+	step(control);
+	return result;
 }
 
 /* ---- the end ------------------------------------------------------------------------------- */
@@ -405,6 +435,10 @@ static int register_guest(struct control *control, struct hf_error *err)
 
 	if (result < 0)
 		return result;
+	if (strcmp(ledger.ops->kind, "none") == 0) {
+		hf_ledger_close(&ledger);
+		return 0; /* there is none, as was asked for */
+	}
 	result = hf_ledger_register(&ledger, control->config->guest_name, control->config->side,
 				    err);
 	hf_ledger_close(&ledger);
@@ -428,6 +462,10 @@ static int begin(struct control *control, struct hf_error *err)
 			return 0;
 		return control_migrate(control, HF_ROLE_TARGET, config->incoming,
 				       &control->parameters, err);
+	}
+	if (config->restart) {
+		control->restarts = true;
+		return control_migrate(control, HF_ROLE_SOURCE, "kept:", &control->parameters, err);
 	}
 	result = register_guest(control, err);
 	if (result < 0 || config->paused)
@@ -470,8 +508,9 @@ int control_run(const struct control_config *config)
 	qmp_server_close(&control.server);
 	if (control.migration && control.migration->broken)
 		_exit(control.exit_status); /* its workers may still use all of this */
-	free_guest(&control);
+	/* A session that is given up in doubt still uses the guest's memory and devices. */
 	control.migration = migration_free(control.migration);
+	free_guest(&control);
 	if (control.epoll_fd >= 0)
 		(void)close(control.epoll_fd);
 	return control.exit_status;

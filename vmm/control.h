@@ -21,6 +21,8 @@ struct control_config {
 	const char
 		*incoming; /* where to listen; "defer": until it is asked for; NULL: not at all */
 	bool paused; /* without incoming: do not run the guest yet */
+	const char *keep; /* folder in which a guest in doubt outlives this process; or NULL */
+	bool restart; /* keep holds one: find out whose it is. Not with incoming */
 	const char *side; /* this process in the ledger; unique for each start */
 	const struct migrate_parameters *parameters; /* to begin with; copied */
 	/* A sentence for the operator, without newline; never NULL. */

@@ -28,6 +28,8 @@ struct guest_config {
 	const char *const *devices; /* URIs for hf_device_open() */
 	uint32_t device_count;
 	bool incoming; /* memory and state will come from a peer: load nothing, stay paused */
+	const char *keep; /* folder for the guest's memory, or NULL: it is nobody's after us */
+	bool kept; /* with incoming: keep holds a guest in doubt, and this is its memory */
 	bool no_dirty_ring; /* use KVM's dirty log though the ring is there */
 };
 

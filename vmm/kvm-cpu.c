@@ -375,6 +375,16 @@ void cpus_run(struct cpus *cpus)
 	(void)pthread_mutex_unlock(&cpus->lock);
 }
 
+bool cpus_are_let_run(struct cpus *cpus)
+{
+	bool run;
+
+	(void)pthread_mutex_lock(&cpus->lock);
+	run = cpus->want_run;
+	(void)pthread_mutex_unlock(&cpus->lock);
+	return run;
+}
+
 void cpus_stop_soon(struct cpus *cpus)
 {
 	(void)pthread_mutex_lock(&cpus->lock);

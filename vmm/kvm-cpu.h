@@ -55,6 +55,9 @@ void cpus_free(struct cpus *cpus);
 
 /* Let them run. */
 void cpus_run(struct cpus *cpus);
+/* Were they let run, and not stopped since? Then they may be in KVM_RUN, which keeps their state.
+ */
+bool cpus_are_let_run(struct cpus *cpus);
 /* All of them wait at the return. HF_E_DEADLINE names the first that does not; then they go on. */
 int cpus_stop(struct cpus *cpus, struct hf_error *err);
 /* Tell them to stop and do not wait; also from a vCPU's own thread. */

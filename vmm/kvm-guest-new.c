@@ -9,7 +9,7 @@
 /* A device's name: its kind and number ("sim0"), so that it is the same at source and target. */
 static void name_device(const char *uri, uint32_t index, struct hf_session_device *device)
 {
-	(void)snprintf(device->name, sizeof(device->name), "%.*s%u", (int)strcspn(uri, ":"), uri,
+	(void)snprintf(device->name, sizeof(device->name), "%.*s%u", (int)strcspn(uri, ":="), uri,
 		       index);
 }
 

@@ -193,7 +193,7 @@ static int build_board(struct kvm_guest *guest, const struct guest_config *confi
 	int r = vm_open(&guest->vm, !config->no_dirty_ring, err);
 
 	if (r == 0)
-		r = memory_new(&guest->memory, bytes, err);
+		r = memory_new(&guest->memory, bytes, config->keep, config->kept, err);
 	if (r == 0)
 		r = memory_attach(&guest->memory, &guest->vm, err);
 	if (r == 0)

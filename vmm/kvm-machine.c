@@ -274,6 +274,9 @@ static int machine_run(void *self, struct hf_error *err)
 		kvm_guest_tell(guest, ended);
 		return 0;
 	}
+	/* An ioctl on a vCPU that sleeps in KVM_RUN (HLT) would wait until it wakes. */
+	if (cpus_are_let_run(&guest->cpus))
+		return 0;
 	r = pci_interrupts_deliver(&guest->pci);
 	if (r < 0)
 		return fail(err, HF_E_MACHINE_STATE, -r, "connecting interrupts");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The guest's memory. One memfd per region, so that a device in another process, or the VMM's own
+ * The guest's memory. One file per region, so that a device in another process, or the VMM's own
  * successor on this host, can be given it.
  */
 #include "memory.h"
@@ -11,20 +11,19 @@
 #include <unistd.h>
 
 #include "fail.h"
+#include "memory-file.h"
 
 static int region_new(struct memory *memory, const char *name, uint64_t gpa, uint64_t size,
-		      struct hf_error *err)
+		      bool kept, struct hf_error *err)
 {
 	struct hf_memory_region *region = &memory->regions[memory->count++];
+	int r;
 
 	*region = (struct hf_memory_region){ .gpa = gpa, .size = size, .fd = -1 };
 	(void)snprintf(region->name, sizeof(region->name), "%s", name);
-	region->fd = memfd_create(name, MFD_CLOEXEC);
-	if (region->fd < 0)
-		return fail(err, HF_E_SYSTEM, errno, "memfd_create for guest memory");
-	if (ftruncate(region->fd, (off_t)size) < 0)
-		return fail(err, HF_E_NO_MEMORY, errno, "%ju bytes of guest memory",
-			    (uintmax_t)size);
+	r = memory_file_new(name, size, memory->keep, kept, &region->fd, err);
+	if (r != 0)
+		return r;
 	region->host =
 		mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, region->fd, 0);
 	if (region->host == MAP_FAILED) {
@@ -38,15 +37,16 @@ static int region_new(struct memory *memory, const char *name, uint64_t gpa, uin
 	return 0;
 }
 
-int memory_new(struct memory *memory, uint64_t bytes, struct hf_error *err)
+int memory_new(struct memory *memory, uint64_t bytes, const char *keep, bool kept,
+	       struct hf_error *err)
 {
 	uint64_t low = bytes < MEMORY_HOLE_GPA ? bytes : MEMORY_HOLE_GPA;
 	int r;
 
-	*memory = (struct memory){ 0 };
-	r = region_new(memory, "ram-low", 0, low, err);
+	*memory = (struct memory){ .keep = keep };
+	r = region_new(memory, "ram-low", 0, low, kept, err);
 	if (r == 0 && bytes > low)
-		r = region_new(memory, "ram-high", MEMORY_HIGH_GPA, bytes - low, err);
+		r = region_new(memory, "ram-high", MEMORY_HIGH_GPA, bytes - low, kept, err);
 	if (r != 0)
 		memory_done(memory);
 	return r;
@@ -59,8 +59,10 @@ void memory_done(struct memory *memory)
 
 		if (region->host != NULL)
 			(void)munmap(region->host, region->size); /* ours: cannot fail */
-		if (region->fd >= 0)
+		if (region->fd >= 0) {
 			(void)close(region->fd);
+			memory_file_drop(region->name, memory->keep);
+		}
 	}
 	memory->count = 0;
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The guest's memory: memfds, mapped here, and where they are in the guest. Not who writes to them.
+ * The guest's memory: files, mapped here, and where they are in the guest. Not who writes to them.
  */
 #ifndef VMM_MEMORY_H
 #define VMM_MEMORY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <holdfast/backend.h>
@@ -19,12 +20,14 @@
 #define MEMORY_SLOTS MEMORY_REGIONS_MAX /* slot i is region i; BARs come after them */
 
 struct memory {
+	const char *keep; /* the folder of its files, or NULL; the caller's */
 	uint32_t count;
 	struct hf_memory_region regions[MEMORY_REGIONS_MAX];
 };
 
-/* bytes: page-aligned, not 0. On failure nothing is left. */
-int memory_new(struct memory *memory, uint64_t bytes, struct hf_error *err);
+/* bytes: page-aligned, not 0. keep, kept: memory-file.h. On failure nothing is left. */
+int memory_new(struct memory *memory, uint64_t bytes, const char *keep, bool kept,
+	       struct hf_error *err);
 void memory_done(struct memory *memory);
 
 /* Give the regions to KVM: slots 0.. */

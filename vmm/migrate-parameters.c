@@ -142,6 +142,9 @@ int migrate_parameters_set(struct migrate_parameters *parameters, const json_t *
 		result = set_text(wanted.capture, sizeof(wanted.capture), "capture",
 				  json_object_get(arguments, "capture"), err);
 	if (result == 0)
+		result = set_text(wanted.record, sizeof(wanted.record), "record",
+				  json_object_get(arguments, "record"), err);
+	if (result == 0)
 		result = set_filters(&wanted, json_object_get(arguments, "filters"), err);
 	if (result == 0)
 		*parameters = wanted;
@@ -163,6 +166,7 @@ json_t *migrate_parameters_json(const struct migrate_parameters *parameters)
 		json_string(parameters->on_device_lost_resume ? "resume" : "pause"));
 	(void)json_object_set_new(all, "ledger", json_string(parameters->ledger));
 	(void)json_object_set_new(all, "capture", json_string(parameters->capture));
+	(void)json_object_set_new(all, "record", json_string(parameters->record));
 	(void)json_object_set_new(all, "filters", filters);
 	return all;
 }

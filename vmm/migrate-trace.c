@@ -150,6 +150,9 @@ void migrate_trace_line(const struct migrate_trace_entry *entry, char *buf, size
 		(void)snprintf(buf, size, "%s, downtime %.1f ms, total %.1f ms", text,
 			       (double)arg[1] / 1e3, (double)arg[2] / 1e3);
 		break;
+	case HF_TRACE_UNRECORDED:
+		(void)snprintf(buf, size, "the recording has a gap: %s", strerror((int)arg[0]));
+		break;
 	default:
 		plain_line(entry, buf, size);
 	}

@@ -60,6 +60,8 @@ static struct hf_config config_of(struct migration *migration,
 	hf.arc_us_max = parameters->device_us;
 	hf.ledger_us_max = parameters->ledger_us;
 	hf.doubt_us_max = parameters->doubt_us;
+	hf.keep = hf.role == HF_ROLE_SOURCE ? config->keep : NULL;
+	hf.restart = config->restart;
 	hf.capture =
 		hf.role == HF_ROLE_SOURCE && parameters->capture[0] ? parameters->capture : NULL;
 	hf.trace = on_trace;
@@ -83,6 +85,7 @@ static int open_filters(struct migration *migration, struct hf_error *err)
 static int open_all(struct migration *migration, const struct migration_config *config,
 		    struct hf_error *err)
 {
+	char record[PATH_MAX]; /* read by hf_session_new() only */
 	struct hf_config hf;
 	int result;
 
@@ -100,6 +103,13 @@ static int open_all(struct migration *migration, const struct migration_config *
 			return result;
 	}
 	hf = config_of(migration, config);
+	if (migration->parameters.record[0]) {
+		result = migrate_record_path(migration->parameters.record, hf.guest, hf.role,
+					     record, err);
+		if (result < 0)
+			return result;
+		hf.record = record;
+	}
 	return hf_session_new(&hf, &migration->session, err);
 }
 
@@ -186,7 +196,9 @@ enum hf_step migration_step(struct migration *migration)
 	migration->outcome = hf_session_outcome(migration->session);
 	migration->error = *hf_session_error(migration->session);
 	assert(migration->outcome != HF_OUTCOME_NONE);
-	close_all(migration);
+	/* The devices stand in STOP_COPY: only the session knows the way back. */
+	if (!migration_in_doubt(migration))
+		close_all(migration);
 	return HF_STEP_DONE;
 }
 
@@ -212,6 +224,18 @@ uint64_t migration_deadline(const struct migration *migration)
 	return hf_session_deadline(migration->session);
 }
 
+int migration_resolve(struct migration *migration, enum hf_resolve how, struct hf_error *err)
+{
+	int result;
+
+	if (!migration || !migration->session || migration->broken)
+		return control_error(err, HF_E_INVALID, 0, "nothing is in doubt");
+	result = hf_session_resolve(migration->session, how, err);
+	if (result == 0)
+		migration->outcome = HF_OUTCOME_NONE;
+	return result;
+}
+
 int migration_cancel(struct migration *migration)
 {
 	if (!migration_active(migration))
@@ -224,7 +248,9 @@ struct migration *migration_free(struct migration *migration)
 {
 	if (!migration)
 		return NULL;
-	assert(!migration->session || migration->broken);
+	assert(!migration->session || migration->broken || migration_in_doubt(migration));
+	if (migration->session && !migration->broken)
+		close_all(migration);
 	migrate_trace_done(&migration->trace);
 	free(migration);
 	return NULL;

@@ -32,6 +32,7 @@ struct migrate_parameters {
 	bool on_device_lost_resume;
 	char ledger[HF_URI_MAX];
 	char capture[PATH_MAX]; /* "": none */
+	char record[PATH_MAX]; /* the folder; "": none */
 	char filters[MIGRATE_FILTERS_MAX][MIGRATE_FILTER_MAX];
 	uint32_t filter_count;
 };
@@ -58,6 +59,7 @@ struct migrate_parameters {
 	X("on-device-lost",   QMP_STRING)  /* "pause" or "resume" */ \
 	X("ledger",           QMP_STRING)  /* its URI */ \
 	X("capture",          QMP_STRING)  /* a folder; "": none */ \
+	X("record",           QMP_STRING)  /* a folder; "": none */ \
 	X("filters",          QMP_STRINGS) /* holdfast-filters(7) */
 /* clang-format on */
 
@@ -74,6 +76,10 @@ int migrate_parameters_set(struct migrate_parameters *parameters, const json_t *
 /* Add one filter; HF_E_INVALID when it is too long or there are too many. */
 int migrate_parameters_add_filter(struct migrate_parameters *parameters, const char *spec,
 				  struct hf_error *err);
+
+/* The file for the next recording in a folder. HF_E_INVALID, HF_E_SYSTEM. */
+int migrate_record_path(const char *folder, const char *guest, uint32_t role,
+			char ret_path[PATH_MAX], struct hf_error *err);
 
 /* All of them, by name. NULL: no memory. */
 json_t *migrate_parameters_json(const struct migrate_parameters *parameters);
@@ -128,6 +134,8 @@ struct migration_config {
 	const char *uri;
 	const char *side;
 	bool paused;
+	const char *keep; /* source: keep the guest there for a later process; or NULL */
+	bool restart; /* source: take up the guest that is kept there */
 	/* Called by migration_step() for each event, after it was kept. */
 	void (*event)(void *ctx, const struct migrate_trace_entry *entry);
 	void *ctx;
@@ -136,8 +144,8 @@ struct migration_config {
 /* One attempt. Its story outlives its session, for queries. */
 struct migration {
 	uint32_t role;
-	struct guest *guest; /* NULL when the session has ended */
-	struct hf_session *session; /* NULL when it has ended */
+	struct guest *guest; /* NULL when the session is gone */
+	struct hf_session *session; /* NULL when it has ended; but in doubt it may live again */
 	bool broken; /* it stopped working: never freed, and the guest must not be either */
 	struct migrate_parameters parameters;
 	char uri_asked[HF_URI_MAX]; /* as it was given; the session reads it */
@@ -183,10 +191,16 @@ enum hf_step migration_step(struct migration *migration);
 int migration_fd(const struct migration *migration);
 uint64_t migration_deadline(const struct migration *migration);
 
+/*
+ * As hf_session_resolve(), for a source that is in doubt, also while it goes on. If it had ended it
+ * goes on now: it is to be stepped again.
+ */
+int migration_resolve(struct migration *migration, enum hf_resolve how, struct hf_error *err);
+
 /* As hf_session_cancel(). Nothing to cancel is no failure. */
 int migration_cancel(struct migration *migration);
 
-/* The session must have ended. Takes NULL, returns NULL. */
+/* The session must have ended; one in doubt is given up. Takes NULL, returns NULL. */
 struct migration *migration_free(struct migration *migration);
 
 /* "none" (for NULL), "setup", "active", "device", "completed", ...: QEMU's name of the status. */

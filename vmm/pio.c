@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A vCPU has used a port. Ports: the console, PCI's configuration, devices' BARs, and
+ * A vCPU has used a port. Ports: the console, PCI's configuration, devices' BARs, the witness, and
  * three ways to end the guest. Nobody: reads give ones, writes are lost. PIC, PIT and port 0x61 are
  * KVM's and never come here.
  */
 #include <string.h>
 
 #include "kvm-guest.h"
+#include "witness.h"
 
 #define PORT_KEYBOARD 0x64u /* its only command here: pulse the reset line */
 #define KEYBOARD_RESET 0xfeu
@@ -25,6 +26,17 @@ static void read_ports(struct kvm_guest *guest, uint16_t port, uint8_t *data, ui
 			data[i] = serial_read(&guest->serial, port + i - SERIAL_PORT);
 }
 
+static void write_witness(struct kvm_guest *guest, const uint8_t *data)
+{
+	uint32_t word;
+	int r;
+
+	memcpy(&word, data, sizeof(word)); /* x86: the guest's byte order is this one */
+	r = witness_append(word);
+	if (r < 0) /* it must not execute unseen */
+		kvm_guest_crash(guest, "its witness cannot be written (errno %d)", -r);
+}
+
 static void write_ports(struct kvm_guest *guest, uint16_t port, const uint8_t *data, uint32_t size)
 {
 	if (port == PORT_DEBUG_EXIT && size == 1) {
@@ -33,6 +45,10 @@ static void write_ports(struct kvm_guest *guest, uint16_t port, const uint8_t *d
 	}
 	if (port == PORT_POWER && size == 2) {
 		kvm_guest_shutdown(guest, 0);
+		return;
+	}
+	if (port == WITNESS_PORT && size == 4) {
+		write_witness(guest, data);
 		return;
 	}
 	if (port == PORT_KEYBOARD && size == 1 && data[0] == KEYBOARD_RESET) {

@@ -40,7 +40,7 @@ static int device_open(struct thread_guest *guest, const struct guest_config *co
 	int r;
 
 	/* The kind and the number, so that it is the same at source and target. */
-	(void)snprintf(device->name, sizeof(device->name), "%.*s%u", (int)strcspn(uri, ":"), uri,
+	(void)snprintf(device->name, sizeof(device->name), "%.*s%u", (int)strcspn(uri, ":="), uri,
 		       index);
 	r = hf_device_open(uri, device->name, &device->device, err);
 	if (r != 0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What the workload finds around it when it runs in threads: a clock, registers of devices, their
- * interrupts as eventfds, a console.
+ * interrupts as eventfds, a console, the witness.
  */
 #include "thread-guest.h"
 
@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "fail.h"
+#include "witness.h"
 
 uint64_t thread_clock(const struct thread_guest *guest)
 {
@@ -159,6 +160,13 @@ void thread_guest_tell(struct thread_guest *guest, uint32_t events)
 		return;
 }
 
+static void witness(void *ctx, uint32_t word)
+{
+	(void)ctx;
+	/* A word that could not be written is a number that the referee misses. */
+	(void)witness_append(word);
+}
+
 static void finish(void *ctx, uint32_t status)
 {
 	struct thread_guest *guest = ctx;
@@ -176,5 +184,6 @@ const struct work_env thread_world = {
 	.registers_ok = registers_ok,
 	.console_write = console_write,
 	.console_read = console_read,
+	.witness = witness,
 	.finish = finish,
 };

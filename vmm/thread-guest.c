@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "fail.h"
+#include "memory-file.h"
 
 #define MEMORY_BYTES_DEFAULT (256ull << 20)
 
@@ -33,8 +34,10 @@ static void guest_free(struct guest *base)
 	region = &guest->guest.regions[0];
 	if (region->host != NULL)
 		(void)munmap(region->host, region->size);
-	if (guest->guest.region_count != 0 && region->fd >= 0)
+	if (guest->guest.region_count != 0 && region->fd >= 0) {
 		(void)close(region->fd);
+		memory_file_drop(region->name, guest->keep);
+	}
 	if (guest->guest.event_fd >= 0)
 		(void)close(guest->guest.event_fd);
 	if (guest->lock_made) {
@@ -95,19 +98,17 @@ static int locks_new(struct thread_guest *guest, struct hf_error *err)
 	return 0;
 }
 
-static int memory_new(struct thread_guest *guest, struct hf_error *err)
+static int memory_new(struct thread_guest *guest, bool kept, struct hf_error *err)
 {
 	struct hf_memory_region *region = &guest->guest.regions[0];
 	uint64_t size = guest->memory_bytes;
+	int r;
 
 	*region = (struct hf_memory_region){ .gpa = 0, .size = size, .fd = -1, .name = "ram" };
 	guest->guest.region_count = 1;
-	region->fd = memfd_create("ram", MFD_CLOEXEC);
-	if (region->fd < 0)
-		return fail(err, HF_E_SYSTEM, errno, "memfd_create for guest memory");
-	if (ftruncate(region->fd, (off_t)size) < 0)
-		return fail(err, HF_E_NO_MEMORY, errno, "%ju bytes of guest memory",
-			    (uintmax_t)size);
+	r = memory_file_new(region->name, size, guest->keep, kept, &region->fd, err);
+	if (r != 0)
+		return r;
 	region->host =
 		mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, region->fd, 0);
 	if (region->host == MAP_FAILED) {
@@ -179,7 +180,7 @@ static int build(struct thread_guest *guest, const struct guest_config *config,
 			r = fail(err, HF_E_SYSTEM, errno, "eventfd");
 	}
 	if (r == 0)
-		r = memory_new(guest, err);
+		r = memory_new(guest, config->kept, err);
 	if (r == 0)
 		r = thread_devices_open(guest, config, err);
 	if (r == 0)
@@ -211,6 +212,7 @@ int thread_guest_new(const struct guest_config *config, struct guest **ret_guest
 	guest->guest.machine = (struct hf_machine){ &thread_machine_ops, guest };
 	guest->guest.event_fd = guest->out_fd = guest->in_fd = -1;
 	guest->guest.vcpu_count = vcpus;
+	guest->keep = config->keep;
 	guest->memory_bytes = config->memory_bytes ? config->memory_bytes : MEMORY_BYTES_DEFAULT;
 	(void)snprintf(guest->guest.name, sizeof(guest->guest.name), "%s",
 		       config->name ? config->name : "guest");

@@ -43,6 +43,7 @@ struct thread_guest {
 	struct work_device work_devices[WORK_DEVICES_MAX];
 	struct thread_device devices[HF_DEVICES_MAX];
 	uint64_t memory_bytes;
+	const char *keep; /* the folder of its memory, or NULL; the caller's */
 	uint64_t clock_offset; /* added to CLOCK_MONOTONIC */
 	atomic_uint events;
 

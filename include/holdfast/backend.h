@@ -401,6 +401,14 @@ struct hf_ledger_ops {
 	int (*swap)(void *self, const struct hf_ledger_record *record,
 		    struct hf_ledger_record *ret_now, struct hf_error *err);
 	void (*close)(void *self);
+	/*
+	 * Tell each record, by the order of the guests' names; each() does not call the ledger. A
+	 * record that cannot be read is left out, and then the first of them is the error
+	 * (HF_E_LEDGER_DAMAGED), after all others were told. For operators: what is written while
+	 * the list is made may be in it or not. A table that ends before this member has no list.
+	 */
+	int (*list)(void *self, void (*each)(void *ctx, const struct hf_ledger_record *record),
+		    void *ctx, struct hf_error *err);
 };
 
 struct hf_ledger {
@@ -409,9 +417,32 @@ struct hf_ledger {
 	char uri[HF_URI_MAX]; /* in its one normal form: equal ledgers have equal text */
 };
 
-/* "file:DIR" (absolute), "memory:NAME" (this process only; for tests), "none". */
+/*
+ * Open a ledger by its URI:
+ *
+ *   file:DIR                  a folder (absolute), on one host or on a shared file system
+ *   etcd:URL[,URL...][?OPTION=VALUE[&...]]   etcd 3.4 or later; URL is http(s)://HOST[:PORT]
+ *   memory:NAME               this process only; for tests
+ *   none                      the absence of one
+ *
+ * Options of etcd: prefix (of the keys; "holdfast"), cacert, cert, key (of TLS; files), user and
+ * password-file. Its normal form has the endpoints in order, each with its port (2379 if none is
+ * given), and the prefix if it is another one; how this host proves who it is, is not in it.
+ * Opening it asks nobody. Errors: HF_E_INVALID names what is wrong, HF_E_UNSUPPORTED the kind.
+ */
 int hf_ledger_open(const char *uri, struct hf_ledger *ret_ledger, struct hf_error *err);
 void hf_ledger_close(struct hf_ledger *ledger);
+
+/*
+ * For tools: one guest's record (revision 0: there is none), or all of them. Not on a handle that a
+ * session uses. Errors: HF_E_INVALID (the name), HF_E_LEDGER_UNKNOWN, HF_E_LEDGER_DAMAGED,
+ * HF_E_UNSUPPORTED; hf_ledger_list() has told all that can be read before it says DAMAGED.
+ */
+int hf_ledger_read(struct hf_ledger *ledger, const char *guest, struct hf_ledger_record *ret_record,
+		   struct hf_error *err);
+int hf_ledger_list(struct hf_ledger *ledger,
+		   void (*each)(void *ctx, const struct hf_ledger_record *record), void *ctx,
+		   struct hf_error *err);
 
 /* ---- channels ------------------------------------------------------------------------------ */
 

@@ -38,7 +38,7 @@ enum hf_outcome {
 	HF_OUTCOME_AWAY = 1, /* source: the guest runs at the target. Free it here. */
 	HF_OUTCOME_HOME = 2, /* source: the guest is here, as it was before; error() says why */
 	HF_OUTCOME_WAITING = 3, /* source: in doubt; the guest is here, paused and whole, not to be
-				 * run before the ledger, or an operator, said whose it is */
+				 * run before hf_session_resolve() has found whose it is */
 	HF_OUTCOME_LOST = 4, /* source: here and paused: a device had to be reset, and what the
 			      * guest had in it is gone (config.on_device_lost) */
 	HF_OUTCOME_RUNNING = 5, /* target: the guest runs here (or is paused here, if it was) */
@@ -78,7 +78,8 @@ struct hf_event {
 	X(PRIMED,       13, "device",             "device, 0, 0, 0") \
 	X(FAILED,       14, "reason",             "code, cause, 0, 0") \
 	X(WAITING,      15, "what for",           "0, 0, 0, 0") \
-	X(OUTCOME,      16, "outcome",            "outcome, downtime_us, total_us, 0")
+	X(OUTCOME,      16, "outcome",            "outcome, downtime_us, total_us, 0") \
+	X(UNRECORDED,   17, "",                   "errno, 0, 0, 0")
 /* clang-format on */
 
 #define HF_TRACE_ENUM_(name, number, text, args) HF_TRACE_##name = number,
@@ -142,6 +143,32 @@ struct hf_config {
 
 	uint64_t listen_us_max; /* target: wait this long for a source; 0: until it is cancelled */
 
+	/*
+	 * Source, or NULL: a folder, best on tmpfs, in which the stopped guest's devices and
+	 * machine state are kept from before the offer until it is known whose the guest is, so
+	 * that a later process of this host can go on (restart). The guest's memory is the caller's
+	 * to keep, in files that its regions map. One guest for each folder; it must not hold a
+	 * kept one.
+	 */
+	const char *keep;
+	/*
+	 * Source: begin with what keep holds. The session asks the ledger and ends as AWAY, WAITING
+	 * or HOME; with HOME the guest runs here again (or is paused, if it was). side must be the
+	 * side that kept it (hf_kept_read()), machine and devices are fresh, and the regions hold
+	 * the guest's memory. uri is not used. LOST: what was kept could not be set, and is kept
+	 * still (hf_kept_read() says so); or it was set, and devices or vCPUs could not be run.
+	 */
+	uint32_t restart;
+	uint32_t reserved; /* 0 */
+
+	/*
+	 * Or NULL: a file, best on tmpfs, in which the session leaves what it was told, what it
+	 * decided and why, readable also when the process is killed (holdfast/record.h). It must
+	 * not exist: what an earlier session has left is not written over. About 1.5 MiB, taken at
+	 * set-up. The path is read by hf_session_new() only.
+	 */
+	const char *record;
+
 	/* -- new members come here -- */
 };
 
@@ -190,13 +217,28 @@ int hf_ledger_register(struct hf_ledger *ledger, const char *guest, const char *
 		       struct hf_error *err);
 
 /*
+ * An operator's word, where no VMM is left to be asked (hf_session_resolve()): the target of the
+ * guest's handover is dead. The record says then that the guest is its former owner's, and a target
+ * that starts it too late is refused. ret_now: the record as it stands. Errors:
+ * HF_E_LEDGER_REFUSED (it is not in doubt, or has been started), HF_E_LEDGER_UNKNOWN,
+ * HF_E_LEDGER_DAMAGED, HF_E_INVALID.
+ */
+int hf_ledger_take_back(struct hf_ledger *ledger, const char *guest,
+			struct hf_ledger_record *ret_now, struct hf_error *err);
+
+/*
  * Check the configuration, allocate everything. Nothing is connected and the guest is not touched.
  * Errors: HF_E_INVALID (the text names the member), HF_E_NO_MEMORY, HF_E_UNSUPPORTED.
  */
 int hf_session_new(const struct hf_config *config, struct hf_session **ret_session,
 		   struct hf_error *err);
 
-/* The session is gone. It must have ended or never been stepped. Takes NULL, returns NULL. */
+/*
+ * The session is gone. It must have ended or never been stepped. Takes NULL, returns NULL.
+ * It waits for calls to the caller's tables that are still under way: a ledger on a disk that hangs
+ * keeps it (the guest's fate was decided without that answer). Who cannot wait leaves the session
+ * alone, and its tables with it.
+ */
 struct hf_session *hf_session_free(struct hf_session *session);
 
 /* A descriptor to poll() for readability; the session's. */
@@ -226,6 +268,38 @@ int hf_session_progress(struct hf_session *session, struct hf_progress *progress
  * is HF_E_TOO_LATE, and the session ends as it ends. Idempotent.
  */
 int hf_session_cancel(struct hf_session *session);
+
+/* What an operator, or an agent that fences hosts, may say of a guest in doubt. */
+enum hf_resolve {
+	HF_RESOLVE_ASK = 1, /* nothing: ask the ledger again */
+	HF_RESOLVE_TAKE_BACK = 2, /* the target is dead: take the guest back, by compare-and-swap
+				   * on the record; a target that did start it has won */
+	HF_RESOLVE_LET_GO = 3, /* the target runs the guest: it may be freed here. Only without a
+				* ledger, where nothing else can say so */
+};
+
+/*
+ * End a source's doubt: in the states DOUBT and CLAIMED, and after HF_OUTCOME_WAITING, from which
+ * the session comes back to life: step it again until it has ended. From the driving thread.
+ * Without a ledger ("none") nothing guards against a wrong word. Errors: HF_E_INVALID (the word, or
+ * nothing is in doubt), HF_E_UNSUPPORTED (LET_GO with a ledger).
+ */
+int hf_session_resolve(struct hf_session *session, enum hf_resolve how, struct hf_error *err);
+
+/* What a folder (config.keep) holds. */
+struct hf_kept {
+	uint32_t size;
+	uint32_t paused; /* the guest was paused before the handover */
+	uint64_t epoch; /* of the handover */
+	char guest[HF_NAME_MAX], side[HF_NAME_MAX]; /* the side that kept it */
+	char ledger[HF_URI_MAX];
+};
+
+/*
+ * 1: the folder holds a guest in doubt, and kept (its size set by the caller) says which; 0: it
+ * holds none. Errors: HF_E_SYSTEM, HF_E_STREAM_DAMAGED.
+ */
+int hf_kept_read(const char *dir, struct hf_kept *kept, struct hf_error *err);
 
 /* What the target listens on, once it does: "tcp:127.0.0.1:43211". Valid until free. */
 const char *hf_session_uri(const struct hf_session *session);

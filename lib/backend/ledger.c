@@ -6,9 +6,11 @@
 #include "backend/ledger.h"
 
 #include <assert.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "base/error.h"
+#include "base/export.h"
 
 bool ledger_name_ok(const char *guest)
 {
@@ -125,6 +127,61 @@ int ledger_read(struct hf_ledger *ledger, const char *guest, struct hf_ledger_re
 		return broken(ledger, "read", guest, err);
 	*ret_record = record;
 	return 0;
+}
+
+/* Between a kind's list and whoever asked. */
+struct listener {
+	void (*each)(void *ctx, const struct hf_ledger_record *record);
+	void *ctx;
+	bool is_broken;
+};
+
+static void hear(void *ctx, const struct hf_ledger_record *record)
+{
+	struct listener *listener = ctx;
+
+	if (record->revision && ledger_record_check(record, NULL) == 0)
+		listener->each(listener->ctx, record);
+	else
+		listener->is_broken = true;
+}
+
+/* A table of a VMM that was built before there was a list ends before it. */
+static bool has_list(const struct hf_ledger_ops *ops)
+{
+	return ops->size >= offsetof(struct hf_ledger_ops, list) + sizeof(ops->list) && ops->list;
+}
+
+int ledger_list(struct hf_ledger *ledger,
+		void (*each)(void *ctx, const struct hf_ledger_record *record), void *ctx,
+		struct hf_error *err)
+{
+	struct listener listener = { .each = each, .ctx = ctx };
+	int r;
+
+	assert(ledger->ops);
+	if (!has_list(ledger->ops))
+		return error_set(err, HF_E_UNSUPPORTED, 0, "ledger %s: it cannot list its records",
+				 ledger->uri);
+	r = ledger->ops->list(ledger->self, hear, &listener, err);
+	if (r < 0)
+		return judge(r, ledger, "list", "of all names", err);
+	if (r > 0 || listener.is_broken)
+		return broken(ledger, "list", "of all names", err);
+	return 0;
+}
+
+HF_EXPORT int hf_ledger_read(struct hf_ledger *ledger, const char *guest,
+			     struct hf_ledger_record *ret_record, struct hf_error *err)
+{
+	return ledger_read(ledger, guest, ret_record, err);
+}
+
+HF_EXPORT int hf_ledger_list(struct hf_ledger *ledger,
+			     void (*each)(void *ctx, const struct hf_ledger_record *record),
+			     void *ctx, struct hf_error *err)
+{
+	return ledger_list(ledger, each, ctx, err);
 }
 
 int ledger_swap(struct hf_ledger *ledger, const struct hf_ledger_record *record,

@@ -31,6 +31,14 @@ int ledger_read(struct hf_ledger *ledger, const char *guest, struct hf_ledger_re
 		struct hf_error *err);
 
 /*
+ * Each record that can be read, checked; then 0 or the code of what could not be: as above, and
+ * HF_E_UNSUPPORTED by a kind that has no list.
+ */
+int ledger_list(struct hf_ledger *ledger,
+		void (*each)(void *ctx, const struct hf_ledger_record *record), void *ctx,
+		struct hf_error *err);
+
+/*
  * Compare and swap on record->revision: HF_LEDGER_DONE and HF_LEDGER_REFUSED with *ret_now;
  * HF_LEDGER_UNKNOWN with the reason in err. Negative codes as above, and others that name what
  * failed; whether they mean "not done" the text says, the caller takes them as unknown.

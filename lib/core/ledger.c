@@ -129,6 +129,14 @@ static enum ledger_verdict next_take_back(const struct hf_ledger_record *now,
 					  struct hf_ledger_record *record,
 					  const struct ledger_request *request)
 {
+	/* The record was lost: the operator's word alone counts, and a late started must fail. */
+	if (!now->revision) {
+		record->state = HF_LEDGER_HOME;
+		record->epoch = request->epoch;
+		put(record->owner, request->side);
+		put_reason(record, request);
+		return LEDGER_WRITE;
+	}
 	if (!same(now->owner, request->side))
 		return LEDGER_REFUSE;
 	if (stands(now, HF_LEDGER_HOME, request))
@@ -193,7 +201,11 @@ static enum ledger_verdict next_note(const struct hf_ledger_record *now,
 				     struct hf_ledger_record *record,
 				     const struct ledger_request *request)
 {
-	if (!now->revision || !request->reason_code)
+	/* One that comes late must not become the reason of another handover. */
+	bool ours = (now->epoch == request->epoch && now->state != HF_LEDGER_AWAY) ||
+		    (now->epoch + 1 == request->epoch && now->state == HF_LEDGER_HOME);
+
+	if (!now->revision || !request->reason_code || !ours)
 		return LEDGER_REFUSE;
 	if (now->reason_code == request->reason_code &&
 	    strncmp(now->reason, request->reason, sizeof(now->reason)) == 0)

@@ -33,7 +33,7 @@ enum ledger_op { LEDGER_OP_LIST(LEDGER_ENUM_) LEDGER_OP_COUNT };
 
 struct ledger_request {
 	enum ledger_op op;
-	uint64_t epoch; /* of the handover: all but REGISTER, ENTER and NOTE */
+	uint64_t epoch; /* of the handover: all but REGISTER and ENTER */
 	char guest[HF_NAME_MAX];
 	char side[HF_NAME_MAX]; /* who asks */
 	char peer[HF_NAME_MAX]; /* OFFER: to whom */

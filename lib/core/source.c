@@ -32,6 +32,10 @@
 	ROW(state, FAIL, state, A(NONE)), ROW(state, LOST, state, A(NONE)),                        \
 		ROW(state, ABORT, state, A(NONE)), ROW(state, CANCEL, state, A(TOO_LATE))
 
+/* An operator may end a doubt: by asking the ledger again, or by a word of his own. */
+#define ROWS_OPERATOR(state, next, ...)                                                            \
+	ROW(state, ASK, next, __VA_ARGS__), ROW(state, TAKE_BACK, TAKING_BACK, A(LEDGER_TAKE_BACK))
+
 /*
  * On the way back: what the target said before it knew, and what it hears of it, change nothing.
  * STARTED is not among them. An honest target cannot send it then, and if one does, the guest must
@@ -46,6 +50,7 @@
 static const struct source_row rows[] = {
 	/*  in          on              go to       and do */
 	ROW(IDLE,       START,          ENTERING,   A(LEDGER_ENTER)),
+	ROW(IDLE,       RESTART,        REVOKING,   A(LEDGER_REVOKE)),
 	ROWS_FAIL(IDLE,                 HOME,       A(END)),
 
 	ROW(ENTERING,   LEDGER_DONE,    HELLO,      A(CONNECT)),
@@ -101,12 +106,16 @@ static const struct source_row rows[] = {
 	ROW(REVOKING,   LEDGER_UNKNOWN, DOUBT,      A(NONE)),
 	ROW(REVOKING,   STARTED,        AWAY,       A(RELEASE), A(CUT), A(END)),
 	ROW(REVOKING,   RETURNED,       REVOKING,   A(NONE)), /* the ledger says so too */
+	ROWS_OPERATOR(REVOKING,         REVOKING,   A(NONE)), /* it is being asked */
+	ROW(REVOKING,   LET_GO,         AWAY,       A(RELEASE), A(CUT), A(END)),
 	ROWS_STAY(REVOKING),
 
 	ROW(DOUBT,      RETRY,          REVOKING,   A(LEDGER_REVOKE)),
 	ROW(DOUBT,      GIVE_UP,        WAITING,    A(CUT), A(END)),
 	ROW(DOUBT,      STARTED,        AWAY,       A(RELEASE), A(CUT), A(END)),
 	ROW(DOUBT,      RETURNED,       REVOKING,   A(LEDGER_REVOKE)),
+	ROWS_OPERATOR(DOUBT,            REVOKING,   A(LEDGER_REVOKE)),
+	ROW(DOUBT,      LET_GO,         AWAY,       A(RELEASE), A(CUT), A(END)),
 	ROWS_STAY(DOUBT),
 
 	ROW(CLAIMED,    RETRY,          CLAIMED,    A(LEDGER_READ)),
@@ -118,17 +127,31 @@ static const struct source_row rows[] = {
 	ROW(CLAIMED,    STARTED,        AWAY,       A(RELEASE), A(CUT), A(END)),
 	ROW(CLAIMED,    RETURNED,       UNDOING,    A(CUT), A(UNTRACK), A(DEVICES_UNDO)),
 	ROW(CLAIMED,    GIVE_UP,        WAITING,    A(CUT), A(END)),
+	ROWS_OPERATOR(CLAIMED,          CLAIMED,    A(LEDGER_READ)),
 	ROWS_STAY(CLAIMED),
+
+	/* The target's late started and this are swaps on one record: one of them is refused. */
+	ROW(TAKING_BACK, LEDGER_DONE,   UNDOING,    A(SEND_ABORT), A(CUT), A(UNTRACK), A(DEVICES_UNDO)),
+	ROW(TAKING_BACK, LEDGER_HOME,   UNDOING,    A(SEND_ABORT), A(CUT), A(UNTRACK), A(DEVICES_UNDO)),
+	ROW(TAKING_BACK, LEDGER_CLAIMED, CLAIMED,   A(NONE)),
+	ROW(TAKING_BACK, LEDGER_AWAY,   AWAY,       A(RELEASE), A(CUT), A(END)),
+	ROW(TAKING_BACK, LEDGER_UNKNOWN, DOUBT,     A(NONE)),
+	ROW(TAKING_BACK, STARTED,       AWAY,       A(RELEASE), A(CUT), A(END)),
+	ROW(TAKING_BACK, RETURNED,      TAKING_BACK, A(NONE)), /* the ledger says so too */
+	ROW(TAKING_BACK, ASK,           TAKING_BACK, A(NONE)),
+	ROW(TAKING_BACK, TAKE_BACK,     TAKING_BACK, A(NONE)),
+	ROW(TAKING_BACK, LET_GO,        TAKING_BACK, A(NONE)), /* two words that exclude each other */
+	ROWS_STAY(TAKING_BACK),
 
 	/* From here on the guest is ours for certain. All devices P2P-quiet, then all RUNNING. */
 	ROW(UNDOING,    DEVICES_DONE,   REVIVING,   A(DEVICES_RUN)),
-	ROW(UNDOING,    DEVICES_LOST,   LOSING,     A(DEVICES_RUN)),
-	ROW(UNDOING,    FAIL,           LOSING,     A(DEVICES_RUN)),
+	ROW(UNDOING,    DEVICES_LOST,   PAUSING,    A(MACHINE_STOP)),
+	ROW(UNDOING,    FAIL,           PAUSING,    A(MACHINE_STOP)),
 	ROWS_BACK(UNDOING),
 
 	ROW(REVIVING,   DEVICES_DONE,   RESUMING,   A(MACHINE_RUN)),
-	ROW(REVIVING,   DEVICES_LOST,   LOST,       A(END)),
-	ROW(REVIVING,   FAIL,           LOST,       A(END)),
+	ROW(REVIVING,   DEVICES_LOST,   PAUSING,    A(MACHINE_STOP)),
+	ROW(REVIVING,   FAIL,           PAUSING,    A(MACHINE_STOP)),
 	ROWS_BACK(REVIVING),
 
 	ROW(RESUMING,   MACHINE_DONE,   EXPLAINING, A(LEDGER_EXPLAIN)),
@@ -146,16 +169,25 @@ static const struct source_row rows[] = {
 	ROW(EXPLAINING, ACCEPTED,       EXPLAINING, A(NONE)), /* HELLO leads straight here */
 	ROWS_BACK(EXPLAINING),
 
+	/* What the guest had in a device is gone: it must not go on as if nothing had been. */
+	ROW(PAUSING,    MACHINE_DONE,   LOSING,     A(DEVICES_RUN)),
+	ROW(PAUSING,    FAIL,           LOSING,     A(DEVICES_RUN)),
+	ROWS_BACK(PAUSING),
+
 	ROW(LOSING,     DEVICES_DONE,   LOST,       A(END)),
 	ROW(LOSING,     DEVICES_LOST,   LOST,       A(END)),
 	ROW(LOSING,     FAIL,           LOST,       A(END)),
 	ROWS_BACK(LOSING),
 
+	/* Ended, but not decided: an operator is heard. */
+	ROWS_OPERATOR(WAITING,          REVOKING,   A(LEDGER_REVOKE)),
+	ROW(WAITING,    LET_GO,         AWAY,       A(RELEASE), A(END)),
+	ROW(WAITING,    FAIL,           WAITING,    A(NONE)),
+
 	/* Ended: nothing changes any more. */
 	ROW(HOME,       FAIL,           HOME,       A(NONE)),
 	ROW(AWAY,       FAIL,           AWAY,       A(NONE)),
 	ROW(LOST,       FAIL,           LOST,       A(NONE)),
-	ROW(WAITING,    FAIL,           WAITING,    A(NONE)),
 };
 
 #define NAME(name, text) #name,
@@ -192,6 +224,12 @@ bool source_ended(enum source_state state)
 {
 	return state == SOURCE_HOME || state == SOURCE_AWAY || state == SOURCE_LOST ||
 	       state == SOURCE_WAITING;
+}
+
+bool source_can_resolve(enum source_state state)
+{
+	return state == SOURCE_REVOKING || state == SOURCE_DOUBT || state == SOURCE_CLAIMED ||
+	       state == SOURCE_TAKING_BACK || state == SOURCE_WAITING;
 }
 
 bool source_can_cancel(enum source_state state)
@@ -241,6 +279,7 @@ static void check(const struct source *source)
 	case SOURCE_REVOKING:
 	case SOURCE_DOUBT:
 	case SOURCE_CLAIMED:
+	case SOURCE_TAKING_BACK:
 	case SOURCE_WAITING:
 	case SOURCE_AWAY:
 		assert(source->stopped);
@@ -248,8 +287,12 @@ static void check(const struct source *source)
 		break;
 	case SOURCE_UNDOING:
 	case SOURCE_REVIVING:
-	case SOURCE_LOSING:
 	case SOURCE_LOST:
+		assert(!source->exposed);
+		break;
+	case SOURCE_PAUSING:
+	case SOURCE_LOSING:
+		assert(source->stopped);
 		assert(!source->exposed);
 		break;
 	case SOURCE_RESUMING:
@@ -292,6 +335,9 @@ const struct source_row *source_step(struct source *source, enum source_event ev
 	assert(row); /* FAIL has a row in every state; tests/unit/core-tables.c */
 
 	source->state = row->next;
+	/* The process before this one may have offered it; its vCPUs went with it. */
+	if (row->event == SOURCE_E_RESTART)
+		source->stopped = source->exposed = true;
 	note_actions(source, row);
 	check(source);
 	return row;

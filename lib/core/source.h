@@ -29,10 +29,12 @@
 	X(REVOKING,   "the ledger: revoke, or whose the guest is") \
 	X(DOUBT,      "the time to ask the ledger again; it did not answer") \
 	X(CLAIMED,    "the target, which has claimed the guest, to start or to return it") \
+	X(TAKING_BACK, "the ledger: take back, since an operator says that the target is dead") \
 	X(UNDOING,    "every device back in RUNNING_P2P") \
 	X(REVIVING,   "every device back in RUNNING") \
 	X(RESUMING,   "the vCPUs to run again, if they ran") \
 	X(EXPLAINING, "the target's reason in the ledger; the guest is home already") \
+	X(PAUSING,    "the vCPUs to stop, if they were not; a device was reset") \
 	X(LOSING,     "the devices that are left; one was reset, so the guest stays paused") \
 	X(HOME,       "nothing: the guest is here as it was before") \
 	X(AWAY,       "nothing: the guest is the target's") \
@@ -42,6 +44,7 @@
 /* X(name, what happened) */
 #define SOURCE_EVENT_LIST(X) \
 	X(START,          "the session was stepped for the first time") \
+	X(RESTART,        "as START, with a guest that an earlier process of this side has kept") \
 	X(ACCEPTED,       "ACCEPT came, and every bulk connection is attached") \
 	X(CONVERGED,      "what is left fits the limit, and every device is primed") \
 	X(DEVICES_DONE,   "every device reached what was asked of it") \
@@ -58,6 +61,9 @@
 	X(LEDGER_UNKNOWN, "the ledger did not answer") \
 	X(RETRY,          "the time to ask again has come") \
 	X(GIVE_UP,        "it has been asked for long enough") \
+	X(ASK,            "the operator wants the ledger asked again") \
+	X(TAKE_BACK,      "the operator says that the target is dead") \
+	X(LET_GO,         "the operator says that the target runs the guest; without a ledger") \
 	X(CANCEL,         "the operator cancels") \
 	X(ABORT,          "the target's ABORT") \
 	X(LOST,           "the connection is gone") \
@@ -77,6 +83,7 @@
 	X(LEDGER_OFFER,      "ledger: offer") \
 	X(SEND_GO,           "send GO") \
 	X(LEDGER_REVOKE,     "ledger: revoke") \
+	X(LEDGER_TAKE_BACK,  "ledger: take back") \
 	X(LEDGER_READ,       "ledger: read whose the guest is") \
 	X(LEDGER_EXPLAIN,    "ledger: note our reason, or read the target's") \
 	X(SEND_ABORT,        "send ABORT with the reason, if the target still listens") \
@@ -131,8 +138,11 @@ const struct source_row *source_row(enum source_state state, enum source_event e
 /* The index-th row, NULL behind the last. For tests and documents. */
 const struct source_row *source_row_at(unsigned int index);
 
-/* HOME, AWAY, LOST, WAITING: nothing more will happen. */
+/* HOME, AWAY, LOST, WAITING: nothing more will happen, but WAITING hears an operator. */
 bool source_ended(enum source_state state);
+
+/* May an operator say whose the guest is? REVOKING to TAKING_BACK, and WAITING. */
+bool source_can_resolve(enum source_state state);
 
 /* Until when an operator's cancel takes the guest back. */
 bool source_can_cancel(enum source_state state);

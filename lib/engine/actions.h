@@ -105,8 +105,33 @@ int config_take(struct session *session, const struct hf_config *config, struct 
 /* ledger.c: operations on the ledger */
 void ledger_submit(struct session *session, enum ledger_op op);
 void ledger_submit_read(struct session *session);
+void ledger_probe(struct session *session, struct phase *phase);
 void ledger_explain(struct session *session);
 void ledger_check_time(struct session *session, uint64_t now_ns);
+
+/* keep.c: the stopped guest, kept for a later process of this host */
+int keep_init(struct session *session, struct hf_error *err);
+void keep_done(struct session *session);
+int keep_control(struct session *session, const void *bytes, size_t length,
+		 struct hf_error *err); /* on the link worker */
+int keep_device(struct session *session, uint32_t device, const struct iovec *iov, uint32_t count,
+		struct hf_error *err); /* on the device's worker */
+int keep_complete(struct session *session, const void *end, size_t length,
+		  struct hf_error *err); /* on the link worker */
+bool keep_is_whole(struct session *session); /* does the folder hold the guest? Any thread */
+void keep_drop_then(struct session *session, void (*then)(struct session *));
+#define KEEP_BOOT "boot" /* the boot of the host in which it is kept */
+#define KEEP_BOOT_BYTES 36u
+int keep_boot_id(char ret_id[KEEP_BOOT_BYTES], struct hf_error *err);
+int keep_drop(struct session *session, struct hf_error *err); /* on a worker */
+void keep_end(struct session *session);
+
+/* keep-load.c: what an earlier process has kept */
+int keep_load_init(struct session *session, struct hf_error *err);
+void keep_restore(struct session *session, void (*then)(struct session *));
+
+/* state.c: records of machine state, collected in the arena */
+int state_take(struct session *session, struct hf_error *err);
 
 /* greet.c: HELLO and ACCEPT */
 int greet_send(struct session *session, struct hf_error *err); /* on the link worker */

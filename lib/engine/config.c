@@ -90,6 +90,11 @@ static int take_strings(struct session *session, const struct hf_config *config,
 		return error_set(err, HF_E_INVALID, 0, "uri: 1 to %zu characters are valid",
 				 sizeof(session->uri) - 1);
 	(void)snprintf(session->uri, sizeof(session->uri), "%s", config->uri);
+	if (config->keep) {
+		if (strlen(config->keep) >= sizeof(session->keep))
+			return error_set(err, HF_E_INVALID, 0, "keep: the path is too long");
+		(void)snprintf(session->keep, sizeof(session->keep), "%s", config->keep);
+	}
 	if (config->capture) {
 		if (config->role == HF_ROLE_TARGET)
 			return error_set(err, HF_E_INVALID, 0,
@@ -155,6 +160,27 @@ static int take_devices(struct session *session, const struct hf_config *config,
 	return 0;
 }
 
+/*
+ * Is a table of operations as long as this version's, and without a hole? All of them begin with
+ * their size; from the first operation on there are only pointers.
+ */
+static bool is_complete(const void *table, size_t size, size_t first)
+{
+	uint32_t given;
+
+	memcpy(&given, table, sizeof(given));
+	if (given < size)
+		return false;
+	for (size_t at = first; at + sizeof(void (*)(void)) <= size; at += sizeof(void (*)(void))) {
+		void (*operation)(void);
+
+		memcpy(&operation, (const char *)table + at, sizeof(operation));
+		if (!operation)
+			return false;
+	}
+	return true;
+}
+
 int config_take(struct session *session, const struct hf_config *config, struct hf_error *err)
 {
 	int code;
@@ -175,21 +201,26 @@ int config_take(struct session *session, const struct hf_config *config, struct 
 				 session->config.channels, HF_CHANNELS_MAX);
 	if (!config->machine.ops)
 		return error_set(err, HF_E_INVALID, 0, "machine: none");
+	if (!is_complete(config->machine.ops, sizeof(*config->machine.ops),
+			 offsetof(struct hf_machine_ops, describe)))
+		return error_set(err, HF_E_INVALID, 0,
+				 "machine: its table is not complete (size, or an operation)");
 	if (config->role == HF_ROLE_SOURCE && !config->memory.ops)
 		return error_set(err, HF_E_INVALID, 0,
 				 "memory: the source needs one that tracks dirty pages");
 	if (!config->ledger.ops)
 		return error_set(err, HF_E_INVALID, 0, "ledger: none");
-	if (strcmp(config->ledger.ops->kind, "none") == 0)
-		return error_set(
-			err, HF_E_UNSUPPORTED, 0,
-			"ledger \"none\": this version needs one that both sides can reach");
+	if (session->config.restart && !session->config.keep)
+		return error_set(err, HF_E_INVALID, 0, "restart: it needs the folder keep");
+	if (session->config.keep && config->role == HF_ROLE_TARGET)
+		return error_set(err, HF_E_INVALID, 0, "keep: only a source keeps the guest");
 	code = take_strings(session, &session->config, err);
 	if (code < 0 || (code = take_regions(session, &session->config, err)) < 0 ||
 	    (code = take_devices(session, &session->config, err)) < 0)
 		return code;
 	session->machine = config->machine;
 	session->ledger = config->ledger;
+	session->has_ledger = strcmp(config->ledger.ops->kind, "none") != 0;
 	session->raw_memory = config->memory;
 	/* A target grants what is asked for, up to the most: HELLO says what the source wants. */
 	session->channel_count =

@@ -57,14 +57,19 @@ int control_capture(struct session *session, struct hf_channel *channel, const c
 int control_send_raw(struct session *session, const void *bytes, size_t length,
 		     struct hf_error *err)
 {
-	int code =
-		channel_send(&session->control, bytes, length, session_wait_deadline(session), err);
+	int code = keep_control(session, bytes, length, err);
 
 	if (code < 0)
 		return code;
-	atomic_fetch_add(&session->totals.wire_bytes, length);
-	if (session_is_source(session))
+	if (session_is_source(session)) /* of what is kept, too: also if it is not sent */
 		(void)XXH3_64bits_update(session->control_digest, bytes, length);
+	code = channel_send(&session->control, bytes, length, session_wait_deadline(session), err);
+	if (code < 0) {
+		/* Half a record may be out: last words behind it would be a breach. */
+		channel_shutdown(&session->control);
+		return code;
+	}
+	atomic_fetch_add(&session->totals.wire_bytes, length);
 	return 0;
 }
 
@@ -161,6 +166,9 @@ static int run_send_end(struct session *session, struct job *job)
 	length = rec_end_encode(&end, bytes, sizeof(bytes));
 	if (length < 0)
 		return error_set(&job->err, HF_E_BUG, -length, "END cannot be encoded");
+	/* Before END, so before the offer: whoever comes after us finds the guest, or nothing. */
+	if (keep_complete(session, bytes, (size_t)length, &job->err) < 0)
+		return job->err.code;
 	return control_send_raw(session, bytes, (size_t)length, &job->err);
 }
 
@@ -261,8 +269,10 @@ static int run_connect(struct session *session, struct job *job)
 	code = control_send_header(session, &job->err);
 	if (code == 0)
 		code = greet_send(session, &job->err);
-	if (code < 0)
+	if (code < 0) {
+		channel_shutdown(&session->control); /* nothing may come before HELLO, not ABORT */
 		(void)error_prepend(&job->err, "%s", session->uri);
+	}
 	return code;
 }
 

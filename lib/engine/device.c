@@ -10,7 +10,7 @@
 
 #define REQUESTS_MAX 8u /* a plan has at most 4; a device that does not move is a fault */
 
-/* Walk one device to a goal, on its worker. result[1], [2]: from where to where. */
+/* Walk one device to a goal, on its worker. result[1], [2]: from where to where; [3]: asked for. */
 static int walk(struct session *session, struct device_slot *slot, enum device_goal goal,
 		struct job *job)
 {
@@ -21,7 +21,7 @@ static int walk(struct session *session, struct device_slot *slot, enum device_g
 	code = device_state(&slot->device, &state, &job->err);
 	if (code < 0)
 		return code;
-	job->result[1] = state;
+	job->result[1] = job->result[3] = state;
 	for (uint32_t i = 0; i < REQUESTS_MAX; i++) {
 		code = device_plan(slot->device.info.mig_flags, slot->device.state, goal, &request);
 		if (code < 0)
@@ -35,6 +35,7 @@ static int walk(struct session *session, struct device_slot *slot, enum device_g
 			job->result[2] = slot->device.state;
 			return 0;
 		}
+		job->result[3] = request;
 		code = device_set_state(&slot->device, request, &job->err);
 		job->result[2] = slot->device.state;
 		if (code < 0)
@@ -56,7 +57,7 @@ static void trace_arc(struct session *session, const struct job *job)
 	const struct device_slot *slot = &session->slots[job->index];
 
 	if (job->code < 0)
-		trace(session, HF_TRACE_DEVICE_FAIL, job->err.text, job->index, job->arg[0],
+		trace(session, HF_TRACE_DEVICE_FAIL, job->err.text, job->index, job->result[3],
 		      slot->device.state, (uint64_t)job->err.cause);
 	else if (job->result[1] != job->result[2])
 		trace(session, HF_TRACE_DEVICE_ARC, slot->device.name, job->index, job->result[1],

@@ -184,8 +184,10 @@ int greet_check(struct session *session, struct hf_error *err)
 	switch (frame->record.type) {
 	case REC_HELLO:
 		code = rec_hello_decode(frame->body, frame->record.length, &session->hello);
-		if (code == 0)
+		if (code == 0) {
+			record_peer(session, session->hello.session, session->hello.side);
 			return check_hello(session, &session->hello, err);
+		}
 		break;
 	case REC_REGIONS:
 		code = rec_regions_decode(frame->body, frame->record.length, &regions);

@@ -111,18 +111,46 @@ static enum target_event target_meaning(const struct job *job)
 	return TARGET_E_LEDGER_HOME;
 }
 
+/* Was the record written by this side? Attempts begin with the side's id. */
+static bool is_own(const struct session *session, const struct hf_ledger_record *record)
+{
+	size_t length = strnlen(session->side, 40); /* ledger_submit() takes no more of it */
+
+	return strncmp(record->attempt, session->side, length) == 0 &&
+	       record->attempt[length] == '/';
+}
+
+/* Do we only know that something did not come, and not why? */
+static bool is_weak(const struct session *session)
+{
+	switch (session->error.code) {
+	case 0:
+	case HF_E_DEADLINE:
+	case HF_E_LEDGER_UNKNOWN:
+	case HF_E_IN_DOUBT:
+		return true;
+	default:
+		return session->error_is_link;
+	}
+}
+
 /* The peer left a reason in the ledger: it is better than "the connection was lost". */
 static bool adopt_reason(struct session *session, const struct hf_ledger_record *record)
 {
 	struct hf_error err = { 0 };
 
-	if (!record->reason_code || (session->error.code && !session->error_is_link))
+	if (!record->reason_code || is_own(session, record) || !is_weak(session))
 		return false;
 	(void)error_set(&err, record->reason_code, 0, "%s", record->reason);
 	session->error = err;
 	session->error_is_peers = true;
 	session->error_is_link = false;
 	return true;
+}
+
+static const char *name_of(const struct job *job)
+{
+	return job->arg[0] == OP_READ ? "READ" : ledger_op_name((enum ledger_op)job->arg[0]);
 }
 
 /* Our own failure to get the guest, or the ledger's: said in words once. */
@@ -135,13 +163,13 @@ static void explain_refusal(struct session *session, const struct job *job)
 	if (session->error.code && !session->error_is_link)
 		return;
 	/* That a revoke finds the guest claimed is no failure: the target decides then. */
-	if (job->arg[0] == LEDGER_OP_REVOKE || job->arg[0] == LEDGER_OP_RETURN ||
-	    job->arg[0] == OP_READ)
+	if (job->result[0] != UNKNOWN &&
+	    (job->arg[0] == LEDGER_OP_REVOKE || job->arg[0] == LEDGER_OP_RETURN ||
+	     job->arg[0] == LEDGER_OP_TAKE_BACK || job->arg[0] == OP_READ))
 		return;
 	if (job->result[0] == UNKNOWN) {
 		(void)error_set(&err, HF_E_LEDGER_UNKNOWN, 0, "%.80s: %s: %.120s",
-				session->ledger.uri, ledger_op_name((enum ledger_op)job->arg[0]),
-				job->err.text);
+				session->ledger.uri, name_of(job), job->err.text);
 	} else if (job->result[0] == REFUSED) {
 		(void)error_set(
 			&err, HF_E_LEDGER_REFUSED, 0,
@@ -163,14 +191,15 @@ static void on_ledger_done(struct session *session, const struct job *job)
 	bool explaining = source ? session->source.state == SOURCE_EXPLAINING
 				 : session->target.state == TARGET_EXPLAINING;
 
-	trace(session, HF_TRACE_LEDGER,
-	      job->arg[0] == OP_READ ? "READ" : ledger_op_name((enum ledger_op)job->arg[0]),
-	      job->arg[0], job->result[0], session->epoch, job->end_ns - job->begin_ns);
+	trace(session, HF_TRACE_LEDGER, name_of(job), job->arg[0], job->result[0], session->epoch,
+	      job->end_ns - job->begin_ns);
 	if (job->arg[1] != session->ledger_ticket)
 		return; /* superseded by a later request */
 	session->ledger_busy = false;
 	if (job->result[0] != UNKNOWN)
 		session->record = job->record;
+	else
+		error_copy(&session->ledger_error, &job->err);
 	if (job->arg[0] == LEDGER_OP_ENTER && job->result[0] == DONE)
 		session->epoch = job->record.epoch + 1;
 
@@ -183,8 +212,10 @@ static void on_ledger_done(struct session *session, const struct job *job)
 						     : (uint32_t)TARGET_E_LEDGER_HOME);
 		return;
 	}
-	if (job->result[0] == DONE && session->error.code == HF_E_LEDGER_UNKNOWN)
-		error_clear(&session->error); /* it answers again: that is no reason any more */
+	/* It answers again, and the handover goes on: that is no reason any more. */
+	if (job->result[0] == DONE && session->error.code == HF_E_LEDGER_UNKNOWN &&
+	    (job->arg[0] == LEDGER_OP_CLAIM || job->arg[0] == LEDGER_OP_STARTED))
+		error_clear(&session->error);
 	/* What ENTER finds is the reason of an earlier handover. */
 	if (job->arg[0] == LEDGER_OP_ENTER ||
 	    (job->arg[0] != LEDGER_OP_NOTE && !adopt_reason(session, &job->record)))
@@ -208,6 +239,34 @@ static void submit(struct session *session, struct job *job)
 	session->retry_ns = NEVER;
 	if (worker_backlog(&session->ledger_worker) < BACKLOG_MAX)
 		worker_submit(&session->ledger_worker, job);
+}
+
+/* Without a ledger each side answers itself, at once. */
+static void answer_alone(struct session *session, enum ledger_op op)
+{
+	bool done = op != OP_READ && no_ledger_answer(op, &session->alone);
+	struct hf_error err = { 0 };
+
+	if (op == LEDGER_OP_ENTER)
+		session->epoch = 1;
+	trace(session, HF_TRACE_LEDGER, op == OP_READ ? "READ" : ledger_op_name(op), op,
+	      done ? DONE : UNKNOWN, session->epoch, 0);
+	session->ledger_busy = false;
+	session->retry_ns = NEVER;
+	if (!done && (!session->error.code || session->error_is_link)) {
+		(void)error_set(&err, HF_E_IN_DOUBT, 0,
+				"GO was sent, and without a ledger only the target, or an "
+				"operator, can say whose the guest is%s%s",
+				session->error.code ? ": " : "", session->error.text);
+		session->error = err;
+		session->error_is_link = false;
+	}
+	if (session_is_source(session))
+		session_post(session, done ? (uint32_t)SOURCE_E_LEDGER_DONE
+					   : (uint32_t)SOURCE_E_LEDGER_UNKNOWN);
+	else
+		session_post(session, done ? (uint32_t)TARGET_E_LEDGER_DONE
+					   : (uint32_t)TARGET_E_LEDGER_UNKNOWN);
 }
 
 void ledger_check_time(struct session *session, uint64_t now_ns)
@@ -234,6 +293,10 @@ void ledger_submit(struct session *session, enum ledger_op op)
 	struct job job = { .run = run_op, .arg = { op } };
 	struct ledger_request *request = &job.request;
 
+	if (!session->has_ledger) {
+		answer_alone(session, op);
+		return;
+	}
 	request->op = op;
 	request->epoch = session->epoch;
 	memcpy(request->guest, session->guest, sizeof(request->guest));
@@ -242,17 +305,54 @@ void ledger_submit(struct session *session, enum ledger_op op)
 	/* An id of its own for each attempt; the side is unique in the fleet. */
 	(void)snprintf(request->attempt, sizeof(request->attempt), "%.40s/%llx.%u", session->side,
 		       (unsigned long long)session->start_ns, ++session->ledger_attempts);
-	if (op == LEDGER_OP_RETURN || op == LEDGER_OP_REVOKE || op == LEDGER_OP_NOTE) {
+	if (op == LEDGER_OP_RETURN || op == LEDGER_OP_REVOKE || op == LEDGER_OP_NOTE ||
+	    op == LEDGER_OP_TAKE_BACK) {
 		request->reason_code = session->error.code;
 		memcpy(request->reason, session->error.text, sizeof(request->reason));
 	}
 	submit(session, &job);
 }
 
+static int run_probe(struct session *session, struct job *job)
+{
+	struct hf_ledger_record record;
+	int code = ledger_read(&session->ledger, session->guest, &record, &job->err);
+
+	if (code < 0)
+		return error_prepend(&job->err, "the handover is not begun");
+	if (session_is_source(session))
+		return 0;
+	/* Two folders of one name on two hosts are two ledgers, and would decide twice. */
+	if (strcmp(record.owner, session->hello.side) != 0 ||
+	    record.epoch + 1 != session->hello.epoch)
+		return error_set(&job->err, HF_E_LEDGER_UNEQUAL, 0,
+				 "%.80s at the target does not have what the source has entered "
+				 "(owner %s, epoch %llu): is it the same ledger?",
+				 session->ledger.uri, record.revision ? record.owner : "nobody",
+				 (unsigned long long)record.epoch);
+	return 0;
+}
+
+/*
+ * Does the ledger answer? Asked while the guest still runs, so that a ledger that is away costs no
+ * stand-still, and what connecting to it takes is not in it.
+ */
+void ledger_probe(struct session *session, struct phase *phase)
+{
+	struct job job = { .run = run_probe, .done = phase_job_done };
+
+	if (session->has_ledger)
+		phase_submit(session, phase, &session->ledger_worker, &job);
+}
+
 void ledger_submit_read(struct session *session)
 {
 	struct job job = { .run = run_read, .arg = { OP_READ } };
 
+	if (!session->has_ledger) {
+		answer_alone(session, OP_READ);
+		return;
+	}
 	submit(session, &job);
 }
 
@@ -265,7 +365,10 @@ void ledger_explain(struct session *session)
 	uint32_t done = session_is_source(session) ? (uint32_t)SOURCE_E_LEDGER_DONE
 						   : (uint32_t)TARGET_E_LEDGER_DONE;
 
-	if (session->error_is_peers || !session->ledger.ops || !session->error.code)
+	/* What could not be given back in time is given back now: no operator need do it. */
+	if (!session_is_source(session) && session->target.claimed && session->has_ledger)
+		ledger_submit(session, LEDGER_OP_RETURN);
+	else if (session->error_is_peers || !session->has_ledger || !session->error.code)
 		session_post(session, done);
 	else if (session->error_is_link)
 		ledger_submit_read(session);

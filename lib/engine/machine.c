@@ -60,7 +60,7 @@ static void on_run_done(struct session *session, const struct job *job)
 	on_machine_done(session, job);
 }
 
-/* A guest that was paused stays so: then this is done at once. */
+/* A guest that was paused stays so. */
 void machine_run(struct session *session, void (*then)(struct session *))
 {
 	phase_begin(session, &session->main, then);

@@ -20,6 +20,11 @@
 /* Below this a round says little about the link: the rate that was measured before stands. */
 #define MEASURE_BYTES_MIN (4ull << 20)
 
+/* With less than this dirty, rounds that follow each other at once would only burn both CPUs. */
+#define REST_PAGES 256u
+#define PROBE_NS NS_PER_S /* a rate this old is measured anew, if that is what does not fit */
+#define PROBE_PAGES 4096u
+
 int precopy_init(struct session *session, struct hf_error *err)
 {
 	struct precopy *precopy = &session->precopy;
@@ -108,6 +113,36 @@ static void measure(struct session *session)
 
 	if (ns && (bytes >= MEASURE_BYTES_MIN || !precopy->bytes_per_second))
 		precopy->bytes_per_second = (uint64_t)((double)bytes * 1e9 / (double)ns);
+	if (bytes >= MEASURE_BYTES_MIN)
+		precopy->measured_ns = time_now_ns();
+}
+
+/*
+ * A link that was slow for a moment would count as slow for ever once the guest is idle, since no
+ * round is large enough to be measured. So some pages are sent again, other ones each time: clean
+ * ones, which does no harm, and zero ones, which measures nothing and costs nothing.
+ */
+static void probe(struct session *session)
+{
+	struct precopy *precopy = &session->precopy;
+	uint64_t page = precopy->probe_page, left = PROBE_PAGES;
+
+	if (time_now_ns() < precopy->measured_ns + PROBE_NS)
+		return;
+	for (uint32_t i = 0; i < session->region_count && left; i++) {
+		uint64_t pages = session->regions[i].size >> HF_PAGE_SHIFT;
+
+		if (page >= pages) {
+			page -= pages;
+			continue;
+		}
+		if (left > pages - page)
+			left = pages - page;
+		bitmap_set_range(precopy->dirty[i], page, left);
+		precopy->probe_page = (precopy->probe_page + left) % session->total_pages;
+		left = 0;
+	}
+	precopy->measured_ns = time_now_ns(); /* or was tried to be */
 }
 
 static bool devices_primed(const struct session *session)
@@ -151,6 +186,12 @@ static void give_up(struct session *session, const struct policy_output *output)
 	session_fail(session, &err);
 }
 
+static void on_probed(struct session *session)
+{
+	if (session->source.state == SOURCE_PRECOPY)
+		session_post(session, SOURCE_E_CONVERGED);
+}
+
 static void decide(struct session *session)
 {
 	struct precopy *precopy = &session->precopy;
@@ -179,7 +220,9 @@ static void decide(struct session *session)
 	precopy->waiting = false;
 	switch (output.verdict) {
 	case POLICY_SWITCH:
-		session_post(session, SOURCE_E_CONVERGED);
+		phase_begin(session, &session->main, on_probed);
+		ledger_probe(session, &session->main);
+		phase_release(session, &session->main);
 		return;
 	case POLICY_WAIT:
 		precopy->waiting = true; /* precopy_primed() goes on, or the deadline */
@@ -194,7 +237,13 @@ static void decide(struct session *session)
 		begin_round(session);
 		return;
 	case POLICY_AGAIN:
-		begin_round(session);
+		if (output.downtime_us <= input.downtime_us_max ||
+		    precopy->dirty_pages >= REST_PAGES) {
+			begin_round(session);
+			return;
+		}
+		precopy->resting = true;
+		session->poll_ns = time_now_ns() + POLL_NS;
 		return;
 	}
 }
@@ -257,6 +306,12 @@ static void begin_round(struct session *session)
  */
 void precopy_poll(struct session *session)
 {
+	if (session->source.state == SOURCE_PRECOPY && session->precopy.resting) {
+		session->precopy.resting = false;
+		probe(session);
+		begin_round(session);
+		return;
+	}
 	if (session->source.state != SOURCE_PRECOPY || !session->precopy.waiting)
 		return;
 	for (uint32_t i = 0; i < session->device_count; i++)

@@ -38,6 +38,9 @@ static int send_data(struct session *session, uint32_t index, uint32_t flags, ui
 	iov[1] = (struct iovec){ slot->buffer, length };
 	iov[2] = (struct iovec){ (uint8_t *)(uintptr_t)rec_zeros, rec_padding(length) };
 	(void)XXH3_64bits_update(slot->digest, slot->buffer, length);
+	code = keep_device(session, index, iov, 3, err);
+	if (code < 0)
+		return code;
 	code = send_record(session, bulk_of(session, index), iov, 3, (uint32_t)head_length,
 			   rec_padding(length), bytes, err);
 	if (code < 0)
@@ -177,6 +180,9 @@ static int run_final(struct session *session, struct job *job)
 	length = rec_device_end_encode(&end, bytes, sizeof(bytes));
 	assert(length > 0);
 	iov.iov_len = (size_t)length;
+	code = keep_device(session, job->index, &iov, 1, &job->err);
+	if (code < 0)
+		return code;
 	return send_record(session, bulk_of(session, job->index), &iov, 1, (uint32_t)length, 0,
 			   (uint64_t)length, &job->err);
 }

@@ -64,6 +64,9 @@ int send_record(struct session *session, struct bulk *bulk, struct iovec *iov, u
 	if (code == 0) {
 		bulk->records++;
 		bulk->bytes += bytes;
+	} else {
+		/* Half a record may be out: the next one behind it would be a breach. */
+		channel_shutdown(&bulk->channel);
 	}
 	(void)pthread_mutex_unlock(&bulk->lock);
 	if (code < 0)

@@ -74,9 +74,13 @@ static bool source_is_answer(enum source_event event)
 	case SOURCE_E_GIVE_UP:
 		return true;
 	case SOURCE_E_START:
+	case SOURCE_E_RESTART:
 	case SOURCE_E_LOADED:
 	case SOURCE_E_STARTED:
 	case SOURCE_E_RETURNED:
+	case SOURCE_E_ASK:
+	case SOURCE_E_TAKE_BACK:
+	case SOURCE_E_LET_GO:
 	case SOURCE_E_CANCEL:
 	case SOURCE_E_ABORT:
 	case SOURCE_E_LOST:
@@ -165,12 +169,41 @@ static void keep(struct session *session, const struct hf_error *err, bool link)
 	      (uint64_t)session->error.cause, 0, 0);
 }
 
+/* On the way home a failure is another one than the one that turned it back: both are told. */
+static bool fails_at_home(const struct session *session)
+{
+	enum source_state state = session->source.state;
+
+	return session_is_source(session) &&
+	       (state == SOURCE_UNDOING || state == SOURCE_REVIVING || state == SOURCE_RESUMING ||
+		state == SOURCE_PAUSING || state == SOURCE_LOSING);
+}
+
+static void add_failure(struct session *session, const struct hf_error *err)
+{
+	struct hf_error both = { 0 };
+
+	(void)error_set(&both, err->code, 0, "%.120s%s%.120s", err->text,
+			session->error.code ? "; it came home because of: " : "",
+			session->error.text);
+	both.cause = err->cause;
+	session->error = both;
+	session->error_is_link = session->error_is_peers = false;
+	trace(session, HF_TRACE_FAILED, session->error.text, (uint64_t)-err->code,
+	      (uint64_t)err->cause, 0, 0);
+}
+
 void session_fail(struct session *session, const struct hf_error *err)
 {
 	bool link = err->code == HF_E_CONNECTION_LOST;
 
 	if (has_ended(session))
 		return;
+	if (fails_at_home(session) && !link) {
+		add_failure(session, err);
+		post_fail(session);
+		return;
+	}
 	if (link && is_beyond_links(session)) {
 		keep(session, err, link);
 		return;
@@ -271,6 +304,12 @@ static void state_deadline_passed(struct session *session, uint64_t now)
 			session->precopy.begin_ns + session->config.deadline_us * NS_PER_US;
 		return; /* it waits for devices: precopy's own deadline counts */
 	}
+	/* Nobody else can run the guest: to give it up would not help it. So this is only said. */
+	if (session_is_source(session) && session->source.state == SOURCE_RESUMING) {
+		trace(session, HF_TRACE_WAITING, waited_for(session), 0, 0, 0, 0);
+		session->state_deadline_ns = now + session->config.arc_us_max * NS_PER_US;
+		return;
+	}
 	session->state_deadline_ns = NEVER;
 	if (session_is_source(session) && precopy_waits_for(session)[0])
 		(void)error_set(
@@ -281,6 +320,8 @@ static void state_deadline_passed(struct session *session, uint64_t now)
 		(void)error_set(&err, HF_E_DEADLINE, 0, "waited too long for %s",
 				waited_for(session));
 	keep(session, &err, false);
+	/* What still comes of it answers nothing in the state that follows. */
+	phase_cancel(&session->main);
 	post_fail(session);
 }
 
@@ -316,10 +357,22 @@ static void give_up(struct session *session)
 		session->give_up_ns = time_now_ns() + RETRY_NS; /* a question is under way */
 		return;
 	}
-	(void)error_set(&err, HF_E_IN_DOUBT, 0, "waited too long for %s", waited_for(session));
-	if (session_is_source(session) ? session->source.state != SOURCE_EXPLAINING
-				       : session->target.state != TARGET_EXPLAINING)
+	if (session_is_source(session) && session->source.state != SOURCE_EXPLAINING) {
+		if (session->error.code != HF_E_IN_DOUBT)
+			session->began_error = session->error;
+		/* What it waits for now is what an operator has to know first. */
+		(void)error_set(&err, HF_E_IN_DOUBT, 0, "waited too long for %s%s%.90s%s%.90s",
+				waited_for(session), session->ledger_error.code ? ": " : "",
+				session->ledger_error.text,
+				session->began_error.code ? "; it began with: " : "",
+				session->began_error.text);
+		session->error = err;
+		session->error_is_link = session->error_is_peers = false;
+	} else if (!session_is_source(session) && session->target.state != TARGET_EXPLAINING) {
+		(void)error_set(&err, HF_E_IN_DOUBT, 0, "waited too long for %s",
+				waited_for(session));
 		keep(session, &err, false);
+	}
 	session_post(session, session_is_source(session) ? (uint32_t)SOURCE_E_GIVE_UP
 							 : (uint32_t)TARGET_E_GIVE_UP);
 }
@@ -337,11 +390,12 @@ static void check_time(struct session *session)
 	if (passed(&session->poll_ns, now))
 		precopy_poll(session);
 	ledger_check_time(session, now);
-	if (passed(&session->retry_ns, now))
-		session_post(session, session_is_source(session) ? (uint32_t)SOURCE_E_RETRY
-								 : (uint32_t)TARGET_E_RETRY);
+	/* Not both at once: a question that is asked again would put off giving up, for ever. */
 	if (passed(&session->give_up_ns, now))
 		give_up(session);
+	else if (passed(&session->retry_ns, now))
+		session_post(session, session_is_source(session) ? (uint32_t)SOURCE_E_RETRY
+								 : (uint32_t)TARGET_E_RETRY);
 	if (peer_matters(session) && silence_ns(session) <= now)
 		peer_is_silent(session);
 	if (session->keepalive_ns <= now) {
@@ -506,12 +560,16 @@ static bool apply_events(struct session *session)
 	while (session->event_count) {
 		uint32_t event = session->events[session->event_head];
 		uint32_t happened_in = session->event_states[session->event_head];
+		bool echo = is_echo(session, event, happened_in);
+		bool stale = !echo && is_stale(session, event, happened_in);
 
 		session->event_head = (session->event_head + 1) % EVENTS_MAX;
 		session->event_count--;
 		any = true;
-		if (is_echo(session, event, happened_in) || is_stale(session, event, happened_in))
+		if (echo || stale) {
+			record_dropped(session, event, happened_in, stale);
 			continue;
+		}
 		if (session_is_source(session))
 			source_apply(session, (enum source_event)event);
 		else
@@ -562,8 +620,12 @@ HF_EXPORT int hf_session_step(struct hf_session *handle)
 	if (!session->stepped) {
 		session->stepped = true;
 		session->start_ns = time_now_ns();
-		session_post(session, session_is_source(session) ? (uint32_t)SOURCE_E_START
-								 : (uint32_t)TARGET_E_START);
+		if (session->config.restart)
+			session_post(session, SOURCE_E_RESTART);
+		else
+			session_post(session, session_is_source(session)
+						      ? (uint32_t)SOURCE_E_START
+						      : (uint32_t)TARGET_E_START);
 	}
 	while (any) {
 		any = take_ready(session);
@@ -598,59 +660,4 @@ HF_EXPORT int hf_session_run(struct hf_session *handle, struct hf_error *err)
 	if (err)
 		*err = *hf_session_error(handle);
 	return hf_session_error(handle)->code;
-}
-
-HF_EXPORT int hf_session_fd(const struct hf_session *handle)
-{
-	return ((const struct session *)handle)->epoll_fd;
-}
-
-HF_EXPORT enum hf_outcome hf_session_outcome(const struct hf_session *handle)
-{
-	const struct session *session = (const struct session *)handle;
-
-	return session->ended ? session->outcome : HF_OUTCOME_NONE;
-}
-
-HF_EXPORT const struct hf_error *hf_session_error(const struct hf_session *handle)
-{
-	return &((const struct session *)handle)->error;
-}
-
-HF_EXPORT const char *hf_session_uri(const struct hf_session *handle)
-{
-	return ((const struct session *)handle)->uri;
-}
-
-HF_EXPORT int hf_session_cancel(struct hf_session *handle)
-{
-	struct session *session = (struct session *)handle;
-	uint32_t state = (uint32_t)atomic_load(&session->state_now);
-	bool can = session_is_source(session) ? source_can_cancel((enum source_state)state)
-					      : target_can_cancel((enum target_state)state);
-
-	atomic_store(&session->cancel_asked, true);
-	loop_wake(session);
-	return can ? 0 : HF_E_TOO_LATE;
-}
-
-HF_EXPORT const char *hf_outcome_name(enum hf_outcome outcome)
-{
-	switch (outcome) {
-	case HF_OUTCOME_NONE:
-		return "none";
-	case HF_OUTCOME_AWAY:
-		return "away";
-	case HF_OUTCOME_HOME:
-		return "home";
-	case HF_OUTCOME_WAITING:
-		return "waiting";
-	case HF_OUTCOME_LOST:
-		return "lost";
-	case HF_OUTCOME_RUNNING:
-		return "running";
-	case HF_OUTCOME_FAILED:
-		return "failed";
-	}
-	return "?";
 }

@@ -21,9 +21,11 @@
 #include "backend/memory.h"
 #include "core/device-plan.h"
 #include "core/ledger.h"
+#include "core/no-ledger.h"
 #include "core/policy.h"
 #include "core/source.h"
 #include "core/target.h"
+#include "engine/record.h"
 #include "engine/worker.h"
 #include "wire/frame.h"
 #include "wire/order.h"
@@ -103,6 +105,7 @@ struct device_slot {
 	bool primed; /* source: the target's PRIMED came */
 	bool was_reset; /* source: it had to be reset while undoing */
 	uint64_t final_bytes; /* source: estimate of what STOP_COPY will give */
+	int keep_fd; /* source: where its stream is kept, or -1; the worker's */
 	struct device_queue queue; /* target */
 };
 
@@ -135,6 +138,9 @@ struct precopy {
 	uint64_t expected_downtime_us, dirty_pages_per_second;
 	uint32_t throttle_percent, slow_rounds;
 	bool waiting; /* for devices to be primed */
+	bool resting; /* hardly anything is dirty, and it does not fit all the same */
+	uint64_t measured_ns; /* when bytes_per_second was */
+	uint64_t probe_page; /* of all regions' pages: where the next probe begins */
 	bool tracking; /* memory's */
 	bool final_pages; /* DRAINING: the last round is under way */
 };
@@ -241,8 +247,25 @@ struct session {
 	/* the ledger */
 	uint64_t epoch;
 	struct hf_ledger_record record; /* as last seen */
+	struct hf_error began_error; /* what a doubt began with */
+	struct hf_error ledger_error; /* why it did not answer, the last time that it did not */
 	uint32_t ledger_attempts;
+	bool has_ledger; /* not "none" */
+	struct no_ledger alone; /* what a source without one knows */
 
+	/* what is kept of the guest (keep.c) */
+	char keep[4096];
+	void (*restored)(struct session *session); /* what follows keep_restore() */
+	struct hf_error restored_error; /* why it came home; what fails meanwhile comes first */
+	int keep_dir_fd; /* or -1 */
+	int keep_control_fd; /* until everything was kept; the link worker's */
+	bool keep_failed; /* a part of it could not be written; the link worker's */
+	bool keep_decided; /* nothing is to be left in the folder */
+	pthread_mutex_t keep_lock; /* protects the rest */
+	bool keep_whole; /* the folder holds the guest */
+	bool keep_dropped; /* the guest goes on: it must not hold it any more */
+
+	struct recorder recorder;
 	uint64_t own_memory_bytes;
 	atomic_uint_fast32_t state_now; /* for hf_session_cancel(), from any thread */
 	pthread_mutex_t progress_lock; /* protects progress */

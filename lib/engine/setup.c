@@ -155,6 +155,8 @@ static int init(struct session *session, const struct hf_config *config, struct 
 	    (code = init_memory(session, err)) < 0 || (code = init_workers(session, err)) < 0 ||
 	    (code = init_devices(session, err)) < 0 || (code = init_bulks(session, err)) < 0)
 		return code;
+	if (session->config.keep && (code = keep_init(session, err)) < 0)
+		return code;
 	if (!session_is_source(session)) {
 		code = recv_init(session, err);
 		return code < 0 ? code : load_init(session, err);
@@ -175,14 +177,21 @@ HF_EXPORT int hf_session_new(const struct hf_config *config, struct hf_session *
 		return error_set(err, HF_E_NO_MEMORY, ENOMEM, "session");
 	session->own_memory_bytes = sizeof(*session);
 	session->epoll_fd = session->wake_fd = -1;
+	session->keep_dir_fd = session->keep_control_fd = -1;
+	session->recorder.fd = -1;
+	for (uint32_t i = 0; i < HF_DEVICES_MAX; i++)
+		session->slots[i].keep_fd = -1;
 	session->completions.event_fd = -1;
 	session->state_deadline_ns = session->retry_ns = session->give_up_ns = NEVER;
 	session->grace_ns = session->keepalive_ns = session->poll_ns = NEVER;
 	(void)pthread_mutex_init(&session->progress_lock, NULL);
+	(void)pthread_mutex_init(&session->keep_lock, NULL);
 	source_init(&session->source);
 	target_init(&session->target);
 
 	code = init(session, config, &local);
+	if (code == 0)
+		code = record_open(session, &local);
 	if (code < 0) {
 		if (err)
 			*err = local;
@@ -229,6 +238,8 @@ HF_EXPORT struct hf_session *hf_session_free(struct hf_session *handle)
 		if (bulk->locked_up)
 			(void)pthread_mutex_destroy(&bulk->lock);
 	}
+	record_close(session);
+	keep_done(session);
 	load_done(session);
 	recv_done(session);
 	precopy_done(session);
@@ -245,6 +256,7 @@ HF_EXPORT struct hf_session *hf_session_free(struct hf_session *handle)
 	free(session->link_buffer);
 	free(session->shape);
 	(void)pthread_mutex_destroy(&session->progress_lock);
+	(void)pthread_mutex_destroy(&session->keep_lock);
 	free(session);
 	return NULL;
 }

@@ -32,6 +32,7 @@ static void send_go(struct session *session)
 	struct rec_go go = { .epoch = session->epoch };
 	uint8_t bytes[JOB_BYTES];
 
+	session->alone.go_sent = true;
 	control_send(session, bytes, rec_go_encode(&go, bytes, sizeof(bytes)));
 }
 
@@ -39,6 +40,10 @@ static void end(struct session *session)
 {
 	enum source_state state = session->source.state;
 
+	/* What could not be set is still kept, and so is what is in doubt. */
+	if (state != SOURCE_WAITING &&
+	    !(state == SOURCE_LOST && session->config.restart && keep_is_whole(session)))
+		keep_end(session);
 	if (state == SOURCE_AWAY)
 		session_end(session, HF_OUTCOME_AWAY);
 	else if (state == SOURCE_LOST)
@@ -47,6 +52,11 @@ static void end(struct session *session)
 		session_end(session, HF_OUTCOME_WAITING);
 	else
 		session_end(session, HF_OUTCOME_HOME);
+}
+
+static void undo_devices(struct session *session)
+{
+	devices_undo(session, DEVICE_GOAL_RUNNING_P2P, post_devices_done);
 }
 
 static void act(struct session *session, enum source_action action)
@@ -88,6 +98,9 @@ static void act(struct session *session, enum source_action action)
 	case SOURCE_A_LEDGER_REVOKE:
 		ledger_submit(session, LEDGER_OP_REVOKE);
 		return;
+	case SOURCE_A_LEDGER_TAKE_BACK:
+		ledger_submit(session, LEDGER_OP_TAKE_BACK);
+		return;
 	case SOURCE_A_LEDGER_READ:
 		ledger_submit_read(session);
 		return;
@@ -105,10 +118,18 @@ static void act(struct session *session, enum source_action action)
 		precopy_untrack(session);
 		return;
 	case SOURCE_A_DEVICES_UNDO:
-		devices_undo(session, DEVICE_GOAL_RUNNING_P2P, post_devices_done);
+		if (session->config.restart)
+			keep_restore(session, post_devices_done);
+		else
+			keep_drop_then(session, undo_devices);
 		return;
 	case SOURCE_A_DEVICES_RUN:
-		devices_undo(session, DEVICE_GOAL_RUNNING, post_devices_done);
+		/* What could not be taken up is still kept: its devices must not touch its memory.
+		 */
+		if (session->config.restart && keep_is_whole(session))
+			devices_reset(session, post_devices_done);
+		else
+			devices_undo(session, DEVICE_GOAL_RUNNING, post_devices_done);
 		return;
 	case SOURCE_A_MACHINE_RUN:
 		machine_run(session, post_machine_done);
@@ -146,6 +167,7 @@ static uint64_t state_us_max(const struct session *session)
 	case SOURCE_UNDOING: /* the way home is worth more patience: its end is a paused guest */
 	case SOURCE_REVIVING:
 	case SOURCE_RESUMING:
+	case SOURCE_PAUSING:
 	case SOURCE_LOSING:
 		return 4 * config->arc_us_max;
 	case SOURCE_ENTERING:
@@ -155,6 +177,7 @@ static uint64_t state_us_max(const struct session *session)
 	case SOURCE_REVOKING:
 	case SOURCE_DOUBT:
 	case SOURCE_CLAIMED:
+	case SOURCE_TAKING_BACK:
 	case SOURCE_EXPLAINING:
 	case SOURCE_HOME:
 	case SOURCE_AWAY:
@@ -168,7 +191,8 @@ static uint64_t state_us_max(const struct session *session)
 
 static bool in_doubt(enum source_state state)
 {
-	return state == SOURCE_REVOKING || state == SOURCE_DOUBT || state == SOURCE_CLAIMED;
+	return state == SOURCE_REVOKING || state == SOURCE_DOUBT || state == SOURCE_CLAIMED ||
+	       state == SOURCE_TAKING_BACK;
 }
 
 /* Set the clocks of the state we have come to. */
@@ -201,10 +225,12 @@ static void arm(struct session *session, enum source_state before)
 void source_apply(struct session *session, enum source_event event)
 {
 	enum source_state before = session->source.state;
+	const struct source was = session->source;
 	const struct source_row *row;
 	bool unexpected;
 
 	row = source_step(&session->source, event, &unexpected);
+	record_source(session, &was, event, row, unexpected);
 	if (unexpected && !source_ended(before)) {
 		struct hf_error err = { 0 };
 
@@ -250,6 +276,7 @@ static void take_accept(struct session *session)
 	session->channel_count = accept.channels;
 	memcpy(session->token, accept.token, sizeof(session->token));
 	memcpy(session->peer_side, accept.side, sizeof(session->peer_side));
+	record_peer(session, session->session_id, accept.side);
 	control_attach(session);
 }
 
@@ -265,6 +292,7 @@ static void take_returned(struct session *session)
 		return;
 	}
 	session_peer_failed(session, &returned.error);
+	session->alone.declined = true;
 	session_post(session, SOURCE_E_RETURNED);
 }
 
@@ -294,6 +322,7 @@ static void take_abort(struct session *session)
 		return;
 	}
 	session_peer_failed(session, &abort_.error);
+	session->alone.declined = true;
 	session_post(session, SOURCE_E_ABORT);
 }
 

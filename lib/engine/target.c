@@ -32,11 +32,12 @@ static void on_checked(struct session *session)
 	devices_ask(session, DEVICE_GOAL_RESUMING, post_prepared);
 }
 
-/* The machine's check first: it may refuse before any device is touched. */
+/* The machine's check and the ledger's first: they may refuse before any device is touched. */
 static void prepare(struct session *session)
 {
 	phase_begin(session, &session->main, on_checked);
 	machine_check(session, &session->main);
+	ledger_probe(session, &session->main);
 	phase_release(session, &session->main);
 }
 
@@ -257,10 +258,12 @@ static void arm(struct session *session, enum target_state before)
 void target_apply(struct session *session, enum target_event event)
 {
 	enum target_state before = session->target.state;
+	const struct target was = session->target;
 	const struct target_row *row;
 	bool unexpected;
 
 	row = target_step(&session->target, event, &unexpected);
+	record_target(session, &was, event, row, unexpected);
 	if (unexpected && !target_ended(before) && !session->error.code)
 		(void)error_set(&session->error, HF_E_PROTOCOL, 0, "%s came while waiting for %s",
 				target_event_name(event), target_state_text(before));
@@ -348,54 +351,6 @@ static int take_end(struct session *session, struct hf_error *err)
 	return 0;
 }
 
-/* ---- records of machine state: kept until everything is there ------------------------------- */
-
-static int keep(struct session *session, const struct arena_item *item, const void *data,
-		struct hf_error *err)
-{
-	struct arena *arena = &session->arena;
-
-	if (arena->count == STATE_SECTIONS_MAX || item->length > STATE_ARENA_BYTES - arena->used)
-		return error_set(err, HF_E_NO_MEMORY, 0,
-				 "the source's machine state is more than %u bytes or %u sections",
-				 STATE_ARENA_BYTES, STATE_SECTIONS_MAX);
-	memcpy(arena->bytes + arena->used, data, item->length);
-	arena->items[arena->count] = *item;
-	arena->items[arena->count].offset = arena->used;
-	arena->count++;
-	arena->used += (item->length + 7u) & ~7u;
-	if (arena->used > STATE_ARENA_BYTES)
-		arena->used = STATE_ARENA_BYTES;
-	return 0;
-}
-
-static int take_machine_state(struct session *session, struct hf_error *err)
-{
-	struct rec_machine_state state;
-	struct arena_item item = { .device = UINT32_MAX };
-
-	if (rec_machine_state_decode(session->frame.body, session->frame.record.length, &state) < 0)
-		return error_set(err, HF_E_PROTOCOL, 0, "MACHINE_STATE does not decode");
-	memcpy(item.section.name, state.name, sizeof(item.section.name));
-	item.section.instance = state.instance;
-	item.section.version = state.version;
-	item.section.length = item.length = state.data_length;
-	return keep(session, &item, state.data, err);
-}
-
-static int take_device_config(struct session *session, struct hf_error *err)
-{
-	struct rec_device_config config;
-	struct arena_item item = { 0 };
-
-	if (rec_device_config_decode(session->frame.body, session->frame.record.length, &config) <
-	    0)
-		return error_set(err, HF_E_PROTOCOL, 0, "DEVICE_CONFIG does not decode");
-	item.device = config.device;
-	item.length = config.data_length;
-	return keep(session, &item, config.data, err);
-}
-
 static int take_go(struct session *session, struct hf_error *err)
 {
 	struct rec_go go;
@@ -415,6 +370,7 @@ static int take_hello(struct session *session, struct hf_error *err)
 		return code;
 	if (session->frame.record.type == REC_HELLO) {
 		memcpy(session->peer_side, session->hello.side, sizeof(session->peer_side));
+		session->epoch = session->hello.epoch;
 		session->config.paused = session->hello.flags & REC_HELLO_PAUSED;
 		if (session->hello.channels < session->channel_count)
 			session->channel_count = session->hello.channels;
@@ -445,9 +401,8 @@ static int take(struct session *session, struct hf_error *err)
 	case REC_SHAPE:
 		return take_hello(session, err);
 	case REC_DEVICE_CONFIG:
-		return take_device_config(session, err);
 	case REC_MACHINE_STATE:
-		return take_machine_state(session, err);
+		return state_take(session, err);
 	case REC_END:
 		return take_end(session, err);
 	case REC_GO:

@@ -36,8 +36,10 @@ void trace(struct session *session, enum hf_trace_id id, const char *text, uint6
 	};
 
 	PROBE(id, a, b, c, d);
-	if (!session->config.trace)
+	if (!session->config.trace && session->recorder.fd < 0)
 		return;
 	event.time_ns = time_now_ns();
-	session->config.trace(session->config.trace_ctx, &event);
+	record_event(session, &event);
+	if (session->config.trace)
+		session->config.trace(session->config.trace_ctx, &event);
 }

@@ -34,9 +34,17 @@ bool world_first(struct world *world, unsigned int index)
 		  .offered_to = 3 },
 	};
 
-	if (index >= sizeof(records) / sizeof(records[0]))
+	const unsigned int count = sizeof(records) / sizeof(records[0]);
+
+	if (index > count || (index == count && world_naive == NAIVE_STALE))
 		return false;
 	memset(world, 0, sizeof(*world));
+	if (index == count) {
+		world->none = 1;
+		world->epoch = 1;
+		world->side[SOURCE].runs = 1;
+		return true;
+	}
 	world->record = records[index];
 	world->epoch = (uint8_t)(records[index].epoch + 1);
 	world->foreign = index >= 4;
@@ -81,6 +89,9 @@ const char *world_check(const struct world *world)
 		return violation;
 	if (source->state == SOURCE_LOST && !world->undo_failed && world_counts("I6"))
 		return "I6: the guest was given up at the source although no way back failed";
+	if (source->state == SOURCE_LOST && source->runs && !world->pause_failed &&
+	    world_counts("I7"))
+		return "I7: a device was lost, but the guest runs on without it";
 	if (source->state == SOURCE_HOME && !source->runs && world_counts("I7"))
 		return "I7: home, but the guest does not run";
 	if (source->state == SOURCE_AWAY && source->runs && world_counts("I7"))
@@ -115,7 +126,5 @@ bool world_settled(const struct world *world)
 		return true;
 	if (source->dead || source->state != SOURCE_WAITING || source->op[0])
 		return false;
-	if (source->runs)
-		return world_target_is_idle(world);
-	return world->started && (busy_target(world) || world->side[TARGET].dead);
+	return world->started && !world->none && (busy_target(world) || world->side[TARGET].dead);
 }

@@ -92,6 +92,26 @@ static void write_record(struct world *world, const struct record *next)
 	}
 }
 
+/* Without a ledger the answer is there at once, and nobody else has a say. */
+static void answer_alone(struct world *world, enum who who, uint8_t op)
+{
+	struct side *side = &world->side[who];
+	struct no_ledger known = { .go_sent = world->go_sent, .declined = world->declined };
+	bool done = op == OP_EXPLAIN ||
+		    (op != OP_READ && no_ledger_answer((enum ledger_op)(op - 1), &known));
+
+	assert(side->op[0] == op); /* they are never piled up */
+	if (world_naive == NAIVE_SILENT)
+		done = true;
+	if (op == OP_OF(LEDGER_OP_STARTED))
+		world->started = 1;
+	side->phase = PHASE_ANSWERED;
+	if (who == SOURCE)
+		side->answer = done ? SOURCE_E_LEDGER_DONE : SOURCE_E_LEDGER_UNKNOWN;
+	else
+		side->answer = TARGET_E_LEDGER_DONE;
+}
+
 void ledger_ask(struct world *world, enum who who, uint8_t op)
 {
 	struct side *side = &world->side[who];
@@ -104,6 +124,8 @@ void ledger_ask(struct world *world, enum who who, uint8_t op)
 	if (world_naive != NAIVE_STALE)
 		side->live = 0;
 	side->live |= (uint8_t)(1u << i);
+	if (world->none)
+		answer_alone(world, who, op);
 }
 
 void ledger_drop_first(struct side *side)
@@ -159,29 +181,11 @@ static uint8_t target_meaning(uint8_t op, enum answer answer)
 	return TARGET_E_LEDGER_HOME;
 }
 
-/* The operator's word, through `holdfast resolve`: there is no state machine behind it. */
-static void resolve(struct world *world, enum answer answer, struct telling *telling)
-{
-	struct side *source = &world->side[SOURCE];
-
-	ledger_drop_first(source);
-	if (answer != DONE)
-		return;
-	source->runs = 1;
-	world->resolved = 1;
-	if (telling->wanted)
-		strcat(telling->text, "; the operator runs the guest at the source");
-}
-
 static void answered(struct world *world, enum who who, enum answer answer, struct telling *telling)
 {
 	struct side *side = &world->side[who];
 	uint8_t op = side->op[0];
 
-	if (op == OP_OF(LEDGER_OP_TAKE_BACK) || op == OP_OF(LEDGER_OP_REGISTER)) {
-		resolve(world, answer, telling);
-		return;
-	}
 	if (!(side->live & 1)) {
 		ledger_drop_first(side);
 		if (telling->wanted)
@@ -199,10 +203,8 @@ static void tell(struct telling *telling, enum who who, uint8_t op, const char *
 	if (telling->wanted)
 		(void)snprintf(telling->text, sizeof(telling->text),
 			       "the ledger, asked by the %s to %s: %s; the record says: %s",
-			       world->side[who].state == SOURCE_WAITING && who == SOURCE
-				       ? "operator"
-				       : names[name_of(who)],
-			       ledger_word(op), what, record_word(&world->record));
+			       names[name_of(who)], ledger_word(op), what,
+			       record_word(&world->record));
 }
 
 static bool read_step(struct world *world, enum who who, struct telling *telling)
@@ -271,13 +273,14 @@ bool ledger_go_on(struct world *world, enum who who, unsigned int variant, struc
 
 	if (!op || side->phase == PHASE_ANSWERED)
 		return false;
-	if (op == OP_OF(LEDGER_OP_REGISTER) && variant)
-		return false; /* each would count the epoch up: there would be no end of worlds */
 	telling->kind = variant == 1 || variant == 2 ? STEP_BAD : STEP_GOOD;
 	if (op == OP_EXPLAIN) {
 		if (variant != 0 && variant != 3)
 			return false;
-		side->op[0] = variant == 0 ? OP_OF(LEDGER_OP_NOTE) : OP_LOOK;
+		/* A target that gave up giving back what it claimed tries once more. */
+		side->op[0] = variant == 3			   ? OP_LOOK
+			      : who == TARGET && (side->flags & 2) ? OP_OF(LEDGER_OP_RETURN)
+								   : OP_OF(LEDGER_OP_NOTE);
 		if (telling->wanted)
 			(void)snprintf(telling->text, sizeof(telling->text), "the %s %s",
 				       names[name_of(who)],
@@ -338,6 +341,7 @@ bool ledger_vanish(struct world *world, struct telling *telling)
 	struct record none = { .vanished = 1 };
 
 	if (!world->record.exists || world->record.vanished || world->foreign || world->started ||
+	    world->none ||
 	    (world->side[SOURCE].state <= SOURCE_ENTERING && !world->side[SOURCE].dead))
 		return false; /* before, it is as if there never was one */
 	telling->kind = STEP_BAD;

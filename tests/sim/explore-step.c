@@ -64,6 +64,8 @@ static bool deliver(struct world *world, enum who who, struct telling *telling)
 	side->queue[QUEUE_MAX - 1] = 0;
 	if (message == MSG_CONNECT)
 		side->link = LINK_OPEN;
+	if (who == SOURCE && (message == MSG_ABORT || message == MSG_RETURNED))
+		world->declined = world->none;
 	say(telling, messages[message], " comes to the ", sides[who]);
 	return world_event(world, who, at_source[message], at_target[message], STEP_GOOD, telling);
 }
@@ -180,24 +182,53 @@ static bool side_step(struct world *world, enum who who, unsigned int step, stru
 	}
 }
 
-static bool operator_step(struct world *world, struct telling *telling)
+/* A word that nothing guards against must be a true one. */
+static bool is_guarded(const struct world *world)
+{
+	return world->record.exists && !world->none;
+}
+
+static bool operator_step(struct world *world, unsigned int what, struct telling *telling)
 {
 	struct side *source = &world->side[SOURCE];
 
-	if (source->state != SOURCE_WAITING || source->dead || source->op[0] || world->resolved)
+	bool asking = source->state == SOURCE_REVOKING || source->state == SOURCE_TAKING_BACK;
+
+	if (source->dead || !source_can_resolve((enum source_state)source->state) ||
+	    (source->live && !asking)) /* else questions would pile up: there is no end of those */
 		return false;
-	telling->kind = STEP_PATIENCE;
-	if (!world->record.exists) {
-		/* Without a record nothing guards against a wrong word: it must be a true one. */
-		if (!world_target_is_idle(world) || world->target_ran)
+	switch (what) {
+	case 0:
+		say(telling, "the operator has the ledger asked again", "", "");
+		return world_event(world, SOURCE, SOURCE_E_ASK, 0, STEP_PATIENCE, telling);
+	case 1:
+		if (!is_guarded(world) && (!world_target_is_idle(world) || world->target_ran))
 			return false;
-		say(telling, "the operator knows that the guest never ran elsewhere", "", "");
-		ledger_ask(world, SOURCE, OP_OF(LEDGER_OP_REGISTER));
-		return true;
+		say(telling, "the operator says that the target is dead", "", "");
+		return world_event(world, SOURCE, SOURCE_E_TAKE_BACK, 0, STEP_PATIENCE, telling);
+	default:
+		/* hf_session_resolve() takes this word only where there is no ledger. */
+		if (!world->none || !world->started)
+			return false;
+		say(telling, "the operator says that the target runs the guest", "", "");
+		return world_event(world, SOURCE, SOURCE_E_LET_GO, 0, STEP_PATIENCE, telling);
 	}
-	say(telling, "the operator says that the target is dead", "", "");
-	ledger_ask(world, SOURCE, OP_OF(LEDGER_OP_TAKE_BACK));
-	return true;
+}
+
+/* Another process of the source finds what the dead one kept of the guest. */
+static bool restart(struct world *world, struct telling *telling)
+{
+	struct side *source = &world->side[SOURCE];
+
+	if (!source->dead || !world->kept)
+		return false;
+	say(telling, "another process of the source finds the guest, kept", "", "");
+	source->dead = 0;
+	source->link = LINK_CLOSED;
+	memset(source->queue, 0, QUEUE_MAX);
+	world->go_sent = 1; /* for all it knows */
+	world->declined = 0;
+	return world_event(world, SOURCE, SOURCE_E_RESTART, 0, STEP_GOOD, telling);
 }
 
 bool world_step(struct world *world, unsigned int step, struct telling *telling)
@@ -208,9 +239,11 @@ bool world_step(struct world *world, unsigned int step, struct telling *telling)
 		return side_step(world, step < SIDE_STEPS ? SOURCE : TARGET, step % SIDE_STEPS,
 				 telling);
 	if (step == 2 * SIDE_STEPS + 1)
-		return operator_step(world, telling);
-	if (step == 2 * SIDE_STEPS + 2)
 		return ledger_vanish(world, telling);
+	if (step == 2 * SIDE_STEPS + 2)
+		return restart(world, telling);
+	if (step > 2 * SIDE_STEPS + 2)
+		return operator_step(world, step - 2 * SIDE_STEPS - 3, telling);
 	if (world->cut || world->side[SOURCE].link == LINK_NONE)
 		return false;
 	telling->kind = STEP_BAD;

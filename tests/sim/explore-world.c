@@ -114,12 +114,14 @@ static void source_act(struct world *world, enum source_action action, struct te
 		do_on(side, SOURCE_E_DRAINED);
 		return;
 	case SOURCE_A_SEND_END:
+		world->kept = 1;
 		push(world, SOURCE, MSG_END);
 		return;
 	case SOURCE_A_LEDGER_OFFER:
 		ledger_ask(world, SOURCE, OP_OF(LEDGER_OP_OFFER));
 		return;
 	case SOURCE_A_SEND_GO:
+		world->go_sent = world->none;
 		push(world, SOURCE, MSG_GO);
 		if (world_naive == NAIVE_FREE && !world->started)
 			violate(telling, "I4: the source frees the guest, which is not away");
@@ -127,6 +129,9 @@ static void source_act(struct world *world, enum source_action action, struct te
 	case SOURCE_A_LEDGER_REVOKE:
 		ledger_ask(world, SOURCE,
 			   world_naive == NAIVE_READ ? OP_READ : OP_OF(LEDGER_OP_REVOKE));
+		return;
+	case SOURCE_A_LEDGER_TAKE_BACK:
+		ledger_ask(world, SOURCE, OP_OF(LEDGER_OP_TAKE_BACK));
 		return;
 	case SOURCE_A_LEDGER_READ:
 		ledger_ask(world, SOURCE, OP_READ);
@@ -142,9 +147,15 @@ static void source_act(struct world *world, enum source_action action, struct te
 		return;
 	case SOURCE_A_MACHINE_RUN:
 		side->runs = 1;
+		if (world->old)
+			violate(telling, "I2: the source runs the guest from an old state");
+		if (world_naive != NAIVE_KEPT)
+			world->kept = 0;
+		world->old = world->kept;
 		do_on(side, SOURCE_E_MACHINE_DONE);
 		return;
 	case SOURCE_A_RELEASE:
+		world->kept = 0;
 		if (!world->started)
 			violate(telling, "I4: the source frees the guest, which is not away");
 		return;
@@ -269,9 +280,18 @@ static void source_event(struct world *world, enum source_event event, struct te
 	    (source.state == SOURCE_UNDOING || source.state == SOURCE_REVIVING ||
 	     source.state == SOURCE_RESUMING))
 		world->undo_failed = 1;
-	if (source.state == SOURCE_QUIESCING && event == SOURCE_E_MACHINE_DONE)
+	if ((source.state == SOURCE_QUIESCING || source.state == SOURCE_PAUSING) &&
+	    event == SOURCE_E_MACHINE_DONE)
 		side->runs = 0;
+	if (source.state == SOURCE_RESUMING && event == SOURCE_E_FAIL)
+		side->runs = 0; /* the machine's promise */
+	if (source.state == SOURCE_PAUSING && event == SOURCE_E_FAIL)
+		world->pause_failed = 1;
 
+	if (world_naive == NAIVE_ALONE && event == SOURCE_E_RESTART) {
+		side->runs = 1;
+		world->kept = 0;
+	}
 	if (world_naive == NAIVE_BREACH && source.state >= SOURCE_UNDOING &&
 	    (event == SOURCE_E_LOADED || event == SOURCE_E_RETURNED))
 		event = SOURCE_E_FAIL;

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "core/ledger.h"
+#include "core/no-ledger.h"
 #include "core/source.h"
 #include "core/target.h"
 
@@ -80,8 +81,12 @@ struct world {
 	uint8_t target_ran; /* ever */
 	uint8_t undo_failed; /* on the way back a device was lost, or vCPUs could not be run */
 	uint8_t gave_up; /* a side stopped asking the ledger */
-	uint8_t resolved; /* the operator took the guest back */
+	uint8_t kept; /* the source keeps the stopped guest where its next process finds it */
 	uint8_t started; /* that the target started was recorded, ever */
+	uint8_t none; /* there is no ledger: each side answers itself */
+	uint8_t go_sent, declined; /* what the source knows then */
+	uint8_t pause_failed; /* vCPUs could not be stopped when a device had been lost */
+	uint8_t old; /* what is kept of the guest is older than what it did since */
 };
 
 /* Ways to get it wrong. X(name, the invariant that must be seen to break, what is wrong) */
@@ -94,7 +99,10 @@ struct world {
 	X(FREE,   "I4", "the source frees the guest when it has sent GO") \
 	X(STALE,  "I3", "answers to what was asked in a state that was left are believed") \
 	X(BREACH, "I6", "a message that crosses the way back is a breach, and a failure") \
-	X(GONE,   "I4", "that the record was lost is taken for: it is not ours any more")
+	X(GONE,   "I4", "that the record was lost is taken for: it is not ours any more") \
+	X(KEPT,   "I2", "what was kept of the guest is not thrown away before it runs again") \
+	X(ALONE,  "I1", "a source that comes back runs what it kept without asking the ledger") \
+	X(SILENT, "I1", "without a ledger, a source in doubt takes the guest back by itself")
 /* clang-format on */
 
 #define NAIVE_ENUM_(name, breaks, text) NAIVE_##name,
@@ -117,7 +125,7 @@ struct telling {
 
 /* Every step has a number in [0, WORLD_STEPS). */
 #define SIDE_STEPS 18u
-#define WORLD_STEPS (2u * SIDE_STEPS + 3u)
+#define WORLD_STEPS (2u * SIDE_STEPS + 6u)
 
 extern enum naive world_naive;
 extern uint32_t world_source_taken[SOURCE_STATE_COUNT][SOURCE_EVENT_COUNT];

@@ -151,7 +151,8 @@ static bool patience_is_owed(const struct world *world)
 {
 	return world->gave_up || world->record.vanished ||
 	       world->side[SOURCE].state == SOURCE_WAITING ||
-	       (world->side[TARGET].dead && world->record.state == HF_LEDGER_CLAIMED);
+	       (world->side[TARGET].dead && world->record.state == HF_LEDGER_CLAIMED) ||
+	       (world->none && world->go_sent && !world->declined);
 }
 
 static void look_back(void)
@@ -215,6 +216,8 @@ static const struct unused source_unused[] = {
 	{ "OFFERING",   "LEDGER_AWAY",    WRITER },
 	{ "REVOKING",   "LEDGER_HOME",    WRITER },
 	{ "CLAIMED",    "LEDGER_DONE",    "a read is answered with a view" },
+	{ "TAKING_BACK", "LEDGER_HOME",   WRITER },
+	{ "TAKING_BACK", "LEDGER_CLAIMED", WRITER },
 	{ "EXPLAINING", "LEDGER_CLAIMED", "a note is done or unknown" },
 	{ "EXPLAINING", "LEDGER_AWAY",    "a note is done or unknown" },
 	{ "HOME",       "FAIL",           ENGINE },
@@ -228,12 +231,7 @@ static const struct unused target_unused[] = {
 	{ "IDLE",       "LOST",           EARLY },
 	{ "LISTENING",  "ABORT",          EARLY },
 	{ "LISTENING",  "LOST",           EARLY },
-	{ "STARTING",   "ABORT",          TOLD },
-	{ "REVIVING",   "ABORT",          TOLD },
-	{ "RECORDING",  "ABORT",          TOLD },
-	{ "HOLDING",    "ABORT",          TOLD },
 	{ "RESUMING",   "ABORT",          TOLD },
-	{ "HALTING",    "ABORT",          TOLD },
 	{ "RUNNING",    "FAIL",           ENGINE },
 	{ "HELD",       "FAIL",           ENGINE },
 	{ "FAILED",     "FAIL",           ENGINE },

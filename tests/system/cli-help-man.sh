@@ -15,9 +15,10 @@ while read -r command; do
 	[ -f "$page" ] || fail "no manual page for '$command'"
 	file_has "$man/holdfast.1.scd" "\*holdfast-$command\*\(1\)"
 	"$HOLDFAST" help "$command" |
-		sed -n 's/^  \(--[a-z-]*\( [A-Z]\{1,\}\)\{0,1\}\)\( .*\)\{0,1\}$/\1/p' |
+		sed -n 's/^  \(--[a-z-]*\( [A-Z][A-Z:]*\)\{0,1\}\)\( .*\)\{0,1\}$/\1/p' |
 		sort >"$tmp/help"
-	sed -n 's/^\*\(--[a-z-]*\)\*\( _\([A-Z]*\)_\)\{0,1\}$/\1 \3/p' "$page" |
+	sed -n -e '/^\*--/s/_:_/:/' \
+		-e 's/^\*\(--[a-z-]*\)\*\( _\([A-Z:]*\)_\)\{0,1\}$/\1 \3/p' "$page" |
 		sed 's/ $//' | sort >"$tmp/page"
 	diff -u "$tmp/help" "$tmp/page" >&2 ||
 		fail "help (-) and manual (+) of '$command' have different options"

@@ -124,7 +124,7 @@ class Vm:
         self.log = os.path.join(test.folder, self.name + ".log")
         self.socket = os.path.join(test.folder, self.name + ".qmp")
         args = [HOLDFAST, "run", "--name", "guest", "--serial", "file:" + self.serial,
-                "--control", self.socket, "--ledger", "file:" + test.ledger]
+                "--control", self.socket, "--ledger", test.ledger_uri or "file:" + test.ledger]
         args += extra if extra else test.machine
         args += ["--incoming", incoming] if incoming else ["--kernel", "checker", "--append",
                                                            test.load]
@@ -194,6 +194,8 @@ class Test:
 
     devices, memory, vcpus = 2, "192M", 2
     device_uri = "sim:state=256K"
+    ledger_uri = None  # a file ledger of the test's own
+    keep = False  # a folder for each VM of the source's host
 
     def __init__(self, **settings):
         self.folder = tempfile.mkdtemp(prefix="holdfast-handover.")
@@ -205,9 +207,15 @@ class Test:
         for i in range(self.devices):
             uri = self.device_uri[i] if isinstance(self.device_uri, list) else self.device_uri
             self.machine += ["--device", uri]
-        self.source = Vm(self)
+        if self.keep:
+            self.keep = os.path.join(self.folder, "keep")
+            os.mkdir(self.keep)
+        self.source = Vm(self, self.source_machine())
         self.source.wait_passes(1)
         self.seen = self.source.passes()
+
+    def source_machine(self):
+        return self.machine + (["--keep", self.keep] if self.keep else [])
 
     def target(self, uri="tcp:127.0.0.1:0", filters=(), extra=None):
         if uri == "unix":
@@ -485,7 +493,7 @@ def signal_in_doubt(test):
     """The source is told to leave, and then nobody knows whose the guest is: it has to stay."""
     target = test.target()
     test.source.qmp.execute("migrate", uri=target.uri, **{"doubt-timeout": 6000}, filters=[
-        "fault:ledger.swap=OFFERED:1:after", "fault:ledger.swap:2+", "fault:ledger.read:2+"])
+        "fault:ledger.swap=OFFERED:1:after", "fault:ledger.swap:2+", "fault:ledger.read:3+"])
     wait_state(test.source, "REVOKING", "DOUBT")
     test.source.process.terminate()
     deadline = time.monotonic() + 60
@@ -637,14 +645,14 @@ def run_one(settings, function):
     test.remove()
 
 
-def main():
-    if len(sys.argv) != 2 or (sys.argv[1] not in SUITES and sys.argv[1] != "--list"):
-        print(f"usage: handover.py {'|'.join(SUITES)}", file=sys.stderr)
+def main(suites):
+    if len(sys.argv) != 2 or (sys.argv[1] not in suites and sys.argv[1] != "--list"):
+        print(f"usage: {os.path.basename(sys.argv[0])} {'|'.join(suites)}", file=sys.stderr)
         return 2
     if sys.argv[1] == "--list":
-        print("\n".join(SUITES))
+        print("\n".join(suites))
         return 0
-    tests = SUITES[sys.argv[1]]
+    tests = suites[sys.argv[1]]
     print(f"1..{len(tests)}", flush=True)
     kvm = os.access("/dev/kvm", os.R_OK | os.W_OK)
     print("# guest: " + ("KVM" if kvm else "the thread guest, since there is no /dev/kvm here"))
@@ -662,4 +670,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(SUITES))

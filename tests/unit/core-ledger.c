@@ -53,6 +53,7 @@ static const struct allowed allowed[] = {
 	{ OP(REVOKE),    S,  OFFERED, EPOCH,     S,      ANY,          WRITE,   HOME,    EPOCH,     S,    NOBODY },
 	{ OP(REVOKE),    S,  HOME,    EPOCH,     S,      ANY,          ALREADY, ANY,     ANY,       ANY,  ANY },
 
+	{ OP(TAKE_BACK), S,  NONE,    ANY,       ANY,    ANY,          WRITE,   HOME,    EPOCH,     S,    NOBODY },
 	{ OP(TAKE_BACK), S,  HOME,    EPOCH - 1, S,      ANY,          WRITE,   HOME,    EPOCH,     S,    NOBODY },
 	{ OP(TAKE_BACK), S,  OFFERED, EPOCH,     S,      ANY,          WRITE,   HOME,    EPOCH,     S,    NOBODY },
 	{ OP(TAKE_BACK), S,  CLAIMED, EPOCH,     S,      ANY,          WRITE,   HOME,    EPOCH,     S,    NOBODY },
@@ -312,6 +313,10 @@ static void test_note_changes_the_reason_only(void **state)
 		assert_int_equal(ledger_next(&note, &now, &next), LEDGER_REFUSE);
 		note.reason_code = -9;
 		strcpy(note.reason, "words");
+		if (s == AWAY) { /* nothing has failed */
+			assert_int_equal(ledger_next(&note, &now, &next), LEDGER_REFUSE);
+			continue;
+		}
 		assert_int_equal(ledger_next(&note, &now, &next), LEDGER_WRITE);
 		assert_int_equal(next.state, s);
 		assert_int_equal(next.epoch, EPOCH);
@@ -320,6 +325,10 @@ static void test_note_changes_the_reason_only(void **state)
 		assert_int_equal(next.reason_code, -9);
 		assert_int_equal(ledger_next(&note, &next, &last), LEDGER_ALREADY);
 	}
+	last = record_of(HOME, EPOCH - 1, S, T); /* before the offer */
+	assert_int_equal(ledger_next(&note, &last, &next), LEDGER_WRITE);
+	last = record_of(OFFERED, EPOCH + 1, S, T); /* too late: of another handover */
+	assert_int_equal(ledger_next(&note, &last, &next), LEDGER_REFUSE);
 	last = record_of(NONE, 0, S, T);
 	assert_int_equal(ledger_next(&note, &last, &next), LEDGER_REFUSE);
 }

@@ -17,13 +17,16 @@
 #include <cmocka.h>
 
 #include "backend/ledger.h"
+#include "etcd-servers.h"
 
-#define RACE_ROUNDS 1000u
+#define RACE_ROUNDS_MAX 1000u
 
 /* The kind under test, and a handle that keeps a memory ledger alive for the whole group. */
 static char uri[HF_URI_MAX];
 static char dir[64];
 static struct hf_ledger keeper;
+static struct servers *servers;
+static unsigned int race_rounds = RACE_ROUNDS_MAX;
 
 static void opened(struct hf_ledger *ledger)
 {
@@ -225,14 +228,16 @@ static void guests_whose_names_resemble_are_apart(void **state)
 	struct hf_ledger ledger = { 0 };
 	struct hf_ledger_record record, now;
 	const size_t count = sizeof(guests) / sizeof(guests[0]);
+	uint64_t revisions[sizeof(guests) / sizeof(guests[0])] = { 0 };
 
 	(void)state;
 	opened(&ledger);
 	for (unsigned int round = 0; round < 2; round++) {
 		for (size_t i = 0; i < count; i++) {
-			record = make(guests[i], round, round ? "second" : "first");
+			record = make(guests[i], revisions[i], round ? "second" : "first");
 			record.epoch = 100 * round + i;
 			assert_int_equal(ledger_swap(&ledger, &record, &now, NULL), HF_LEDGER_DONE);
+			revisions[i] = now.revision;
 		}
 		for (size_t i = 0; i < count; i++) {
 			assert_int_equal(ledger_read(&ledger, guests[i], &now, NULL), 0);
@@ -248,16 +253,17 @@ struct racer {
 	struct hf_ledger ledger;
 	const char *name;
 	pthread_barrier_t *start, *end;
-	int answers[RACE_ROUNDS];
-	struct hf_ledger_record now[RACE_ROUNDS];
+	int answers[RACE_ROUNDS_MAX];
+	struct hf_ledger_record now[RACE_ROUNDS_MAX];
+	uint64_t revision; /* as it was when both began */
 };
 
 static void *race(void *arg)
 {
 	struct racer *racer = arg;
 
-	for (unsigned int i = 0; i < RACE_ROUNDS; i++) {
-		struct hf_ledger_record record = make("raced", i, "");
+	for (unsigned int i = 0; i < race_rounds; i++) {
+		struct hf_ledger_record record = make("raced", racer->revision, "");
 
 		(void)snprintf(record.attempt, sizeof(record.attempt), "%s-%u", racer->name, i);
 		(void)pthread_barrier_wait(racer->start);
@@ -268,6 +274,7 @@ static void *race(void *arg)
 			if (racer->answers[i] != HF_LEDGER_UNKNOWN)
 				break;
 		}
+		racer->revision = racer->now[i].revision;
 		(void)pthread_barrier_wait(racer->end);
 	}
 	return NULL;
@@ -293,7 +300,7 @@ static void of_two_that_race_exactly_one_wins(void **state)
 	}
 	for (unsigned int i = 0; i < 2; i++)
 		assert_int_equal(pthread_join(threads[i], NULL), 0);
-	for (unsigned int i = 0; i < RACE_ROUNDS; i++) {
+	for (unsigned int i = 0; i < race_rounds; i++) {
 		int left = racers[0].answers[i], right = racers[1].answers[i];
 
 		if (!(left == HF_LEDGER_DONE && right == HF_LEDGER_REFUSED) &&
@@ -308,6 +315,75 @@ static void of_two_that_race_exactly_one_wins(void **state)
 	(void)pthread_barrier_destroy(&start);
 	(void)pthread_barrier_destroy(&end);
 	free(racers);
+}
+
+/* ---- lists -------------------------------------------------------------------------------------
+ */
+
+#define LISTED 150u /* more than one page of those that have pages */
+
+struct heard {
+	unsigned int count, mine;
+	char last[HF_NAME_MAX];
+};
+
+static void hear(void *ctx, const struct hf_ledger_record *record)
+{
+	struct heard *heard = ctx;
+	char name[HF_NAME_MAX];
+
+	if (heard->count++ && strcmp(record->guest, heard->last) <= 0)
+		fail_msg("%s behind %s", record->guest, heard->last);
+	(void)snprintf(heard->last, sizeof(heard->last), "%s", record->guest);
+	(void)snprintf(name, sizeof(name), "listed-%03u", heard->mine);
+	if (strcmp(record->guest, name) != 0)
+		return;
+	assert_int_equal(record->epoch, heard->mine);
+	assert_true(record->revision > 0);
+	heard->mine++;
+}
+
+static void a_list_tells_each_record_once_and_in_order(void **state)
+{
+	struct hf_ledger ledger = { 0 };
+	struct heard before = { 0 }, after = { 0 };
+	struct hf_ledger_record record, now;
+	struct hf_error err = { 0 };
+	char name[HF_NAME_MAX];
+
+	(void)state;
+	opened(&ledger);
+	assert_int_equal(ledger_list(&ledger, hear, &before, &err), 0);
+	assert_int_equal(before.mine, 0);
+	for (unsigned int i = 0; i < LISTED; i++) {
+		(void)snprintf(name, sizeof(name), "listed-%03u", i);
+		record = make(name, 0, name);
+		record.epoch = i;
+		assert_int_equal(ledger_swap(&ledger, &record, &now, NULL), HF_LEDGER_DONE);
+	}
+	if (ledger_list(&ledger, hear, &after, &err) < 0)
+		fail_msg("%s", err.text);
+	assert_int_equal(after.mine, LISTED);
+	assert_int_equal(after.count, before.count + LISTED);
+	hf_ledger_close(&ledger);
+}
+
+static void a_table_from_before_there_was_a_list_has_none(void **state)
+{
+	struct hf_ledger ledger = { 0 };
+	struct hf_ledger_ops old;
+	struct hf_error err = { 0 };
+	struct heard heard = { 0 };
+
+	(void)state;
+	opened(&ledger);
+	old = *ledger.ops;
+	old.size = offsetof(struct hf_ledger_ops, list);
+	old.list = NULL;
+	ledger.ops = &old;
+	assert_int_equal(hf_ledger_list(&ledger, hear, &heard, &err), HF_E_UNSUPPORTED);
+	assert_int_equal(heard.count, 0);
+	hf_ledger_close(&ledger);
 }
 
 /* ---- addresses ------------------------------------------------------------------------------- */
@@ -326,7 +402,8 @@ static void addresses_are_checked_and_none_keeps_nothing(void **state)
 		{ "file:/nowhere/at/all", HF_E_INVALID },
 		{ "memory:", HF_E_INVALID },
 		{ "memory:a/b", HF_E_INVALID },
-		{ "etcd:http://h:1", HF_E_UNSUPPORTED },
+		{ "etcd:", HF_E_INVALID },
+		{ "etcd:h:1", HF_E_INVALID },
 		{ "none:", HF_E_INVALID },
 	};
 	struct hf_ledger ledger = { 0 };
@@ -344,6 +421,7 @@ static void addresses_are_checked_and_none_keeps_nothing(void **state)
 	assert_int_equal(hf_ledger_open("none", &ledger, NULL), 0);
 	assert_int_equal(ledger_read(&ledger, "x", &now, NULL), HF_E_UNSUPPORTED);
 	assert_int_equal(ledger_swap(&ledger, &record, &now, NULL), HF_E_UNSUPPORTED);
+	assert_int_equal(ledger_list(&ledger, hear, NULL, NULL), HF_E_UNSUPPORTED);
 	assert_string_equal(ledger.uri, "none");
 	hf_ledger_close(&ledger);
 }
@@ -367,12 +445,33 @@ static int use_file(void **state)
 	return hf_ledger_open(uri, &keeper, NULL);
 }
 
+static int use_servers(uint32_t count)
+{
+	servers = servers_new(count, false);
+	servers_uri(servers, uri);
+	race_rounds = 200; /* each write is on the disks of a majority before it is done */
+	return hf_ledger_open(uri, &keeper, NULL);
+}
+
+static int use_etcd(void **state)
+{
+	(void)state;
+	return use_servers(1);
+}
+
+static int use_etcd_3(void **state)
+{
+	(void)state;
+	return use_servers(3);
+}
+
 static int leave(void **state)
 {
 	char command[128];
 
 	(void)state;
 	hf_ledger_close(&keeper);
+	servers_free(servers);
 	if (!dir[0])
 		return 0;
 	(void)snprintf(command, sizeof(command), "rm -rf '%s'", dir);
@@ -389,6 +488,8 @@ static int leave(void **state)
 			TEST(kind, names_and_records_are_checked),                                 \
 			TEST(kind, guests_whose_names_resemble_are_apart),                         \
 			TEST(kind, of_two_that_race_exactly_one_wins),                             \
+			TEST(kind, a_list_tells_each_record_once_and_in_order),                    \
+			TEST(kind, a_table_from_before_there_was_a_list_has_none),                 \
 			TEST(kind, addresses_are_checked_and_none_keeps_nothing),                  \
 	}
 #define TEST(kind, function)                                                                       \
@@ -399,12 +500,22 @@ static int leave(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest memory[] = CONTRACT("memory"), file[] = CONTRACT("file");
+	const struct CMUnitTest etcd[] = CONTRACT("etcd"), etcd_3[] = CONTRACT("etcd-3");
 
 	if (argc == 2 && strcmp(argv[1], "memory") == 0)
 		return cmocka_run_group_tests_name("ledger-contract memory", memory, use_memory,
 						   leave);
 	if (argc == 2 && strcmp(argv[1], "file") == 0)
 		return cmocka_run_group_tests_name("ledger-contract file", file, use_file, leave);
-	(void)fprintf(stderr, "usage: %s memory|file\n", argv[0]);
+	if (argc == 2 && strncmp(argv[1], "etcd", 4) == 0 && !servers_can()) {
+		(void)printf("1..0 # SKIP there is no etcd here (Debian: etcd-server)\n");
+		return 0;
+	}
+	if (argc == 2 && strcmp(argv[1], "etcd") == 0)
+		return cmocka_run_group_tests_name("ledger-contract etcd", etcd, use_etcd, leave);
+	if (argc == 2 && strcmp(argv[1], "etcd-3") == 0)
+		return cmocka_run_group_tests_name("ledger-contract etcd, three nodes", etcd_3,
+						   use_etcd_3, leave);
+	(void)fprintf(stderr, "usage: %s memory|file|etcd|etcd-3\n", argv[0]);
 	return 99;
 }

@@ -249,32 +249,57 @@ static void a_failed_migration_leaves_the_guest_and_the_reason_word_for_word(voi
 	ended(0);
 }
 
-static void in_doubt_the_guest_is_run_only_when_the_ledger_says_so(void **state)
+static void in_doubt_the_guest_is_run_only_when_it_is_resolved(void **state)
 {
-	struct hf_ledger_record record = { .guest = "g1", .revision = 4, .epoch = 1 };
+	enum hf_resolve how;
 
 	(void)state;
 	start();
+	refuses("resolve", NULL, "nothing is in doubt");
 	does("migrate", "{\"uri\":\"tcp:h:1\"}");
 	migration_is("setup");
-	record.state = HF_LEDGER_CLAIMED;
-	(void)snprintf(record.owner, sizeof(record.owner), "host.1.x");
-	fake_ledger(&record);
 	fake_end(HF_OUTCOME_WAITING, HF_E_IN_DOUBT, "the target is silent");
 	migration_is("device");
 	event_is("STOP");
 	status_is("paused");
 	refuses("cont", NULL, "the target is silent");
-	refuses("migrate", "{\"uri\":\"tcp:h:1\"}", "the target is silent");
+	refuses("migrate", "{\"uri\":\"tcp:h:1\"}", "holdfast resolve");
 	refuses("quit", NULL, "may be the only one");
-	record.state = HF_LEDGER_HOME;
-	(void)snprintf(record.owner, sizeof(record.owner), "host.2.y");
-	fake_ledger(&record);
-	refuses("cont", NULL, "the target is silent");
-	(void)snprintf(record.owner, sizeof(record.owner), "host.1.x");
-	fake_ledger(&record);
-	does("cont", NULL);
+	refuses("resolve", "{\"action\":\"guess\"}", "'guess' is none of");
+	does("resolve", NULL);
+	assert_int_equal(fake_resolved(&how), 1);
+	assert_int_equal(how, HF_RESOLVE_ASK);
+	migration_is("setup"); /* it goes on */
+	refuses("cont", NULL, "under way");
+	fake_end(HF_OUTCOME_WAITING, HF_E_IN_DOUBT, "silent still");
+	migration_is("device");
+	refuses("cont", NULL, "silent still");
+	does("resolve", "{\"action\":\"take-back\"}");
+	assert_int_equal(fake_resolved(&how), 2);
+	assert_int_equal(how, HF_RESOLVE_TAKE_BACK);
+	migration_is("setup");
+	fake_end(HF_OUTCOME_HOME, HF_E_IN_DOUBT, "taken back");
+	migration_is("failed");
 	status_is("running");
+	does("quit", NULL);
+	ended(0);
+}
+
+static void a_guest_let_go_is_away(void **state)
+{
+	(void)state;
+	start();
+	does("migrate", "{\"uri\":\"tcp:h:1\"}");
+	migration_is("setup");
+	fake_end(HF_OUTCOME_WAITING, HF_E_IN_DOUBT, "no ledger");
+	migration_is("device");
+	event_is("STOP");
+	does("resolve", "{\"action\":\"let-go\"}");
+	migration_is("setup");
+	fake_end(HF_OUTCOME_AWAY, 0, "");
+	migration_is("completed");
+	status_is("postmigrate");
+	refuses("resolve", NULL, "nothing is in doubt");
 	does("quit", NULL);
 	ended(0);
 }
@@ -616,7 +641,8 @@ int main(void)
 		TEST(stop_and_cont_pause_and_run_the_guest),
 		TEST(a_guest_that_went_away_is_freed_and_never_run_again),
 		TEST(a_failed_migration_leaves_the_guest_and_the_reason_word_for_word),
-		TEST(in_doubt_the_guest_is_run_only_when_the_ledger_says_so),
+		TEST(in_doubt_the_guest_is_run_only_when_it_is_resolved),
+		TEST(a_guest_let_go_is_away),
 		TEST(a_waiting_guest_is_given_up_only_by_force),
 		TEST(a_session_that_breaks_leaves_the_guest_unrun),
 		TEST(cancel_takes_the_guest_back_or_says_that_it_is_too_late),

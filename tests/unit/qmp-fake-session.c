@@ -35,6 +35,8 @@ static struct {
 	struct hf_error new_fails, register_fails;
 	int cancel_code;
 	bool cancelled, broken;
+	enum hf_resolve how;
+	uint32_t resolved;
 	struct hf_ledger_record ledger;
 	struct fake_seen seen;
 	bool guest_runs;
@@ -258,6 +260,27 @@ int hf_session_cancel(struct hf_session *session)
 	return code;
 }
 
+int hf_session_resolve(struct hf_session *session, enum hf_resolve how, struct hf_error *err)
+{
+	(void)session;
+	(void)err;
+	(void)pthread_mutex_lock(&mutex);
+	assert(fake.outcome == HF_OUTCOME_WAITING);
+	fake.outcome = HF_OUTCOME_NONE;
+	fake.how = how;
+	fake.resolved++;
+	(void)pthread_mutex_unlock(&mutex);
+	return 0;
+}
+
+uint32_t fake_resolved(enum hf_resolve *ret_how)
+{
+	uint32_t count;
+
+	LOCKED(*ret_how = fake.how; count = fake.resolved);
+	return count;
+}
+
 const char *hf_session_uri(const struct hf_session *session)
 {
 	return session->config.role == HF_ROLE_TARGET ? "tcp:127.0.0.1:4444" : NULL;
@@ -334,6 +357,20 @@ int hf_ledger_open(const char *uri, struct hf_ledger *ret_ledger, struct hf_erro
 void hf_ledger_close(struct hf_ledger *ledger)
 {
 	memset(ledger, 0, sizeof(*ledger));
+}
+
+int hf_ledger_read(struct hf_ledger *ledger, const char *guest, struct hf_ledger_record *ret_record,
+		   struct hf_error *err)
+{
+	return ledger->ops->read(ledger->self, guest, ret_record, err);
+}
+
+int hf_kept_read(const char *dir, struct hf_kept *kept, struct hf_error *err)
+{
+	(void)dir;
+	(void)kept;
+	(void)err;
+	return 0;
 }
 
 int hf_ledger_register(struct hf_ledger *ledger, const char *guest, const char *side,

@@ -26,6 +26,9 @@ void fake_event(uint32_t id, const char *text, uint64_t a, uint64_t b, uint64_t 
  */
 void fake_end(enum hf_outcome outcome, int code, const char *text);
 
+/* How many times hf_session_resolve() was asked, and what for last. */
+uint32_t fake_resolved(enum hf_resolve *ret_how);
+
 /* What hf_session_cancel() answers; with 0 the session ends HOME (or FAILED). */
 void fake_cancel_answer(int code);
 

@@ -194,7 +194,7 @@ static void cancel_in_each_state_ends_as_promised(void **state)
 			if (target && at == 1)
 				continue; /* it listens before it is driven */
 			pair_init(&pair, &small);
-			pair.target.config.listen_us_max = 1000000;
+			pair.target.config.listen_us_max = 4000000;
 			side = target ? &pair.target : &pair.source;
 			side->on_trace = cancel_at;
 			side->on_trace_ctx = (void *)at;
@@ -255,6 +255,13 @@ static void a_device_that_must_be_reset_leaves_the_guest_paused(void **state)
 	assert_false(atomic_load(&pair.source.running));
 	assert_non_null(strstr(pair.source.error.text, "had to be reset"));
 	assert_non_null(strstr(pair.source.error.text, "sim1"));
+	pair_done(&pair);
+
+	/* The same while its vCPUs still run: without what it had in the device they must not. */
+	run_with(&pair, "fault:device[1].set_state=PRE_COPY_P2P:1:error", NULL);
+	assert_int_equal(pair.source.outcome, HF_OUTCOME_LOST);
+	assert_true(side_saw(&pair.source, HF_TRACE_TRANSITION, "-> PAUSING"));
+	assert_false(atomic_load(&pair.source.running));
 	pair_done(&pair);
 }
 

@@ -336,7 +336,14 @@ static void side_start(struct side *side)
 		fail_msg("%s: %s", side->label, err.text);
 }
 
-void pair_run(struct pair *pair)
+void side_run(struct side *side)
+{
+	if (!side->session)
+		side_start(side);
+	(void)drive(side);
+}
+
+void pair_start(struct pair *pair)
 {
 	int step;
 
@@ -346,9 +353,19 @@ void pair_run(struct pair *pair)
 	side_start(&pair->source);
 	assert_int_equal(pthread_create(&pair->target.thread, NULL, drive, &pair->target), 0);
 	(void)drive(&pair->source);
+}
+
+void pair_finish(struct pair *pair)
+{
 	assert_int_equal(pthread_join(pair->target.thread, NULL), 0);
 	pair->source.session = hf_session_free(pair->source.session);
 	pair->target.session = hf_session_free(pair->target.session);
+}
+
+void pair_run(struct pair *pair)
+{
+	pair_start(pair);
+	pair_finish(pair);
 }
 
 static void side_done(struct side *side)
@@ -427,6 +444,8 @@ void pair_assert_home(struct pair *pair)
 	assert_int_equal(source->outcome, HF_OUTCOME_HOME);
 	assert_int_equal(target->outcome, HF_OUTCOME_FAILED);
 	assert_int_equal(atomic_load(&source->running), !source->config.paused);
+	if (target->was_run)
+		pair_print(pair);
 	assert_false(target->was_run);
 	assert_int_equal(source->throttle, 0);
 	for (uint32_t i = 0; i < source->device_count; i++) {

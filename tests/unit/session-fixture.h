@@ -78,6 +78,11 @@ extern atomic_bool fixture_frozen;
 void pair_init(struct pair *pair, const struct pair_config *config);
 /* Sessions on both sides, each driven by its own thread; returns when both have ended. */
 void pair_run(struct pair *pair);
+/* As pair_run() in pieces: the target's thread may still be at work behind pair_start(). */
+void pair_start(struct pair *pair);
+void pair_finish(struct pair *pair); /* waits for the target, and frees what is left */
+/* Drive a session of its own to its end, from this thread; it is not freed. */
+void side_run(struct side *side);
 void pair_done(struct pair *pair);
 
 /* The target holds what the source holds: memory, machine state, configurations, devices. */

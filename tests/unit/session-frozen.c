@@ -53,6 +53,8 @@ void *realloc(void *memory, size_t size)
 }
 #endif
 
+static const char *source_record, *target_record; /* config.record */
+
 static void assert_nothing_allocated(const struct pair_config *config)
 {
 #if INTERPOSED
@@ -63,6 +65,8 @@ static void assert_nothing_allocated(const struct pair_config *config)
 	pair_init(&pair, config);
 	pair.source.dirty_pages_per_sync = 100;
 	pair.source.dirty_syncs_left = 3;
+	pair.source.config.record = source_record;
+	pair.target.config.record = target_record;
 	pair_run(&pair);
 	pair_assert_moved(&pair);
 	pair_done(&pair);
@@ -95,11 +99,30 @@ static void nor_with_a_ledger_in_files(void **state)
 	assert_int_equal(system(command), 0);
 }
 
+static void nor_while_both_sides_are_recorded(void **state)
+{
+	char directory[] = "/tmp/hf-frozen-XXXXXX", source[64], target[64], command[96];
+
+	(void)state;
+	assert_non_null(mkdtemp(directory));
+	(void)snprintf(source, sizeof(source), "%s/source", directory);
+	(void)snprintf(target, sizeof(target), "%s/target", directory);
+	source_record = source;
+	target_record = target;
+	assert_nothing_allocated(
+		&(struct pair_config){ .memory_bytes = 8 << 20, .device_count = 2 });
+	source_record = target_record = NULL;
+	assert_int_equal(access(source, F_OK) | access(target, F_OK), 0);
+	(void)snprintf(command, sizeof(command), "rm -r %s", directory);
+	assert_int_equal(system(command), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(nothing_is_allocated_while_the_guest_stands_still),
 		cmocka_unit_test(nor_with_a_ledger_in_files),
+		cmocka_unit_test(nor_while_both_sides_are_recorded),
 	};
 
 	return cmocka_run_group_tests_name("session-frozen", tests, NULL, NULL);

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "engine/session.h"
 #include "session-fixture.h"
 
 /* All are primed while the control connection is slow: what there is to say waits its turn. */
@@ -49,11 +50,66 @@ static void test_a_device_without_precopy_counts_for_the_stand_still(void **stat
 	pair_done(&pair);
 }
 
+/* The link is limited until it was measured for the first time. */
+static void unlimit(struct side *side, const struct hf_event *event)
+{
+	struct session *session = (struct session *)side->session;
+
+	if (event->id == HF_TRACE_ESTIMATE)
+		session->config.bandwidth_bytes_max = 0; /* no worker sends between two rounds */
+}
+
+/* A slow moment in the only large round: the guest is idle then, and the link long fast again. */
+static void test_a_link_that_was_slow_once_is_measured_again(void **state)
+{
+	struct pair_config config = { .memory_bytes = 64 << 20,
+				      .device_count = 1,
+				      .device_uri = "sim:state=16M,flags=3",
+				      .channels = 1 };
+	struct pair pair;
+	uint32_t rounds = 0;
+
+	(void)state;
+	pair_init(&pair, &config);
+	pair.source.config.bandwidth_bytes_max = 30 << 20;
+	pair.source.config.downtime_us_max = 200000; /* 80 MB/s for the device alone */
+	pair.source.on_trace = unlimit;
+	pair_run(&pair);
+	pair_assert_moved(&pair);
+	for (uint32_t i = 0; i < pair.source.trace_count; i++)
+		rounds += pair.source.trace[i].id == HF_TRACE_ROUND;
+	assert_true(rounds < 200); /* and meanwhile it does not spin */
+	pair_done(&pair);
+}
+
+static void test_a_machine_whose_table_has_a_hole_is_refused(void **state)
+{
+	struct hf_machine_ops ops;
+	struct hf_session *session = NULL;
+	struct hf_error err = { 0 };
+	struct pair pair;
+
+	(void)state;
+	pair_init(&pair, &(struct pair_config){ .memory_bytes = 1 << 20 });
+	ops = *pair.source.config.machine.ops;
+	ops.throttle = NULL;
+	pair.source.config.machine.ops = &ops;
+	assert_int_equal(hf_session_new(&pair.source.config, &session, &err), HF_E_INVALID);
+	assert_non_null(strstr(err.text, "machine"));
+	ops = *pair.target.config.machine.ops;
+	ops.size = 8; /* built with a header of long ago */
+	assert_int_equal(hf_session_new(&pair.source.config, &session, &err), HF_E_INVALID);
+	assert_null(session);
+	pair_done(&pair);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_as_many_devices_as_there_may_be_are_primed_at_once),
 		cmocka_unit_test(test_a_device_without_precopy_counts_for_the_stand_still),
+		cmocka_unit_test(test_a_link_that_was_slow_once_is_measured_again),
+		cmocka_unit_test(test_a_machine_whose_table_has_a_hole_is_refused),
 	};
 
 	return cmocka_run_group_tests_name("session-limits", tests, NULL, NULL);

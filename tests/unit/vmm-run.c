@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* How a KVM guest boots, runs, stops, is slowed down, tracked, and ends. */
+#include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -135,6 +137,51 @@ static uint64_t busy_percent(const struct kvm_guest *guest)
 	cpu_us = clock_us(clock) - cpu_us;
 	wall_us = clock_us(CLOCK_MONOTONIC) - wall_us;
 	return cpu_us * 100 / wall_us;
+}
+
+/* A thread of this process sleeps in KVM_RUN: system call 16, ioctl, with that request. */
+static bool one_sleeps_in_kvm_run(void)
+{
+	DIR *tasks = opendir("/proc/self/task");
+	const struct dirent *entry;
+	bool found = false;
+
+	assert_non_null(tasks);
+	while (!found && (entry = readdir(tasks)) != NULL) {
+		char path[300], line[128] = "";
+		FILE *file;
+
+		(void)snprintf(path, sizeof(path), "/proc/self/task/%s/syscall", entry->d_name);
+		file = fopen(path, "re");
+		if (file == NULL)
+			continue;
+		found = fgets(line, sizeof(line), file) != NULL && strncmp(line, "16 ", 3) == 0 &&
+			strstr(line, " 0xae80 ") != NULL;
+		(void)fclose(file);
+	}
+	(void)closedir(tasks);
+	return found;
+}
+
+/* A handover that fails before it has stopped the vCPUs lets them run again: they do already. */
+static void let_run_twice_a_sleeping_vcpu_holds_nobody_up(void **state)
+{
+	struct kvm_guest *guest;
+
+	(void)state;
+	require_kvm();
+	/* The second vCPU is never started, and sleeps in KVM_RUN until it is. */
+	guest = guest_with(&counter, (struct guest_config){ .vcpu_count = 2 }, NULL, 0);
+	guest_run(guest);
+	(void)wait_word_change(guest_at(guest, SCRATCH_GPA), 0);
+	guest_stop(guest);
+	guest_run(guest); /* not for the first time, which is another case */
+	for (int i = 0; i < 10000 && !one_sleeps_in_kvm_run(); i++)
+		(void)poll(NULL, 0, 1);
+	assert_true(one_sleeps_in_kvm_run());
+	guest_run(guest);
+	guest_stop(guest);
+	guest_end(guest);
 }
 
 static void throttled_it_is_off_the_cpu(void **state)
@@ -272,6 +319,7 @@ int main(void)
 		cmocka_unit_test(powers_off),
 		cmocka_unit_test(a_triple_fault_is_a_crash),
 		cmocka_unit_test(stopped_it_does_nothing),
+		cmocka_unit_test(let_run_twice_a_sleeping_vcpu_holds_nobody_up),
 		cmocka_unit_test(throttled_it_is_off_the_cpu),
 		cmocka_unit_test(writes_are_tracked_by_the_ring),
 		cmocka_unit_test(writes_are_tracked_by_the_log),

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "backend/filter/filter.h"
+#include "backend/ledger.h"
 #include "base/error.h"
 #include "base/export.h"
 
@@ -44,6 +45,15 @@ static int op_swap(void *self, const struct hf_ledger_record *record,
 	return no_answer(spec, err);
 }
 
+/* For operators: sessions do not list, so no filter names it. */
+static int op_list(void *self, void (*each)(void *ctx, const struct hf_ledger_record *record),
+		   void *ctx, struct hf_error *err)
+{
+	struct filtered *f = self;
+
+	return ledger_list(&f->next, each, ctx, err);
+}
+
 static void op_close(void *self)
 {
 	struct filtered *f = self;
@@ -60,6 +70,7 @@ static const struct hf_ledger_ops filtered_ops = {
 	.read = op_read,
 	.swap = op_swap,
 	.close = op_close,
+	.list = op_list,
 };
 
 HF_EXPORT int hf_filters_ledger(struct hf_filters *filters, struct hf_ledger *ledger,

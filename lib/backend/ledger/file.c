@@ -113,6 +113,8 @@ static int parse(const struct file_ledger *ledger, const char *guest, const char
 	line = record_decode(text, length, &record, &why);
 	if (line)
 		return damaged(ledger, guest, line, why, err);
+	if (record.revision == 0)
+		return damaged(ledger, guest, 3, "a record that is there has a revision", err);
 	if (strcmp(record.guest, guest) != 0)
 		return damaged(ledger, guest, 2, "the record is another guest's", err);
 	if (ledger_record_check(&record, NULL) < 0)
@@ -188,6 +190,49 @@ static int file_read(void *self, const char *guest, struct hf_ledger_record *ret
 		return r;
 	r = read_once(ledger, guest, ret_record, &replaced, err);
 	return r < 0 ? r : 0;
+}
+
+/* What could be a guest's record, by its name. */
+static int is_record(const struct dirent *entry)
+{
+	return ledger_name_ok(entry->d_name);
+}
+
+static int by_name(const struct dirent **a, const struct dirent **b)
+{
+	return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+static int file_list(void *self, void (*each)(void *ctx, const struct hf_ledger_record *record),
+		     void *ctx, struct hf_error *err)
+{
+	const struct file_ledger *ledger = self;
+	struct hf_error first = { 0 };
+	struct dirent **names = NULL;
+	int count, r = check_dir(ledger, err);
+
+	if (r < 0)
+		return r;
+	count = scandirat(ledger->dir_fd, ".", &names, is_record, by_name);
+	if (count < 0)
+		return error_set(err, HF_E_LEDGER_UNKNOWN, errno, "list %s", ledger->dir);
+	for (int i = 0; i < count; i++) {
+		struct hf_ledger_record record;
+		struct hf_error one = { 0 };
+		bool replaced;
+
+		r = read_once(ledger, names[i]->d_name, &record, &replaced, &one);
+		if (r == FOUND_RECORD)
+			each(ctx, &record);
+		else if (r < 0 && !first.code)
+			first = one;
+		free(names[i]);
+	}
+	free(names);
+	if (!first.code)
+		return 0;
+	error_copy(err, &first);
+	return first.code;
 }
 
 /* ---- write ----------------------------------------------------------------------------------- */
@@ -385,6 +430,7 @@ static const struct hf_ledger_ops file_ops = {
 	.read = file_read,
 	.swap = file_swap,
 	.close = file_close,
+	.list = file_list,
 };
 
 /* The directory, made if only it is missing, by its one real path. */

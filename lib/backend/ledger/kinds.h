@@ -5,6 +5,7 @@
 
 #include <holdfast/backend.h>
 
+int ledger_etcd_open(const char *address, struct hf_ledger *ret_ledger, struct hf_error *err);
 int ledger_file_open(const char *dir, struct hf_ledger *ret_ledger, struct hf_error *err);
 int ledger_memory_open(const char *name, struct hf_ledger *ret_ledger, struct hf_error *err);
 

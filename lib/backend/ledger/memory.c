@@ -100,6 +100,40 @@ static int memory_swap(void *self, const struct hf_ledger_record *record,
 	return answer;
 }
 
+/* The first record behind a name, in the order of names. */
+static bool find_next(const struct store *store, const char *after,
+		      struct hf_ledger_record *ret_record)
+{
+	const struct entry *found = NULL;
+
+	for (const struct entry *entry = store->entries; entry; entry = entry->next)
+		if (strcmp(entry->record.guest, after) > 0 &&
+		    (!found || strcmp(entry->record.guest, found->record.guest) < 0))
+			found = entry;
+	if (found)
+		*ret_record = found->record;
+	return found;
+}
+
+/* One after another, so that each() is called without the lock. */
+static int memory_list(void *self, void (*each)(void *ctx, const struct hf_ledger_record *record),
+		       void *ctx, struct hf_error *err)
+{
+	const struct store *store = self;
+	struct hf_ledger_record record = { .guest = "" };
+	bool found;
+
+	(void)err;
+	for (;;) {
+		(void)pthread_mutex_lock(&lock);
+		found = find_next(store, record.guest, &record);
+		(void)pthread_mutex_unlock(&lock);
+		if (!found)
+			return 0;
+		each(ctx, &record);
+	}
+}
+
 static void store_free(struct store *store)
 {
 	struct entry *next;
@@ -134,6 +168,7 @@ static const struct hf_ledger_ops memory_ops = {
 	.read = memory_read,
 	.swap = memory_swap,
 	.close = memory_close,
+	.list = memory_list,
 };
 
 /* With the lock held: the store of this name, made if it is not there. */

@@ -24,6 +24,15 @@ static int none_swap(void *self, const struct hf_ledger_record *record,
 			 record->guest);
 }
 
+static int none_list(void *self, void (*each)(void *ctx, const struct hf_ledger_record *record),
+		     void *ctx, struct hf_error *err)
+{
+	(void)self;
+	(void)each;
+	(void)ctx;
+	return error_set(err, HF_E_UNSUPPORTED, 0, "list the guests: there is no ledger");
+}
+
 static void none_close(void *self)
 {
 	(void)self;
@@ -36,6 +45,7 @@ static const struct hf_ledger_ops none_ops = {
 	.read = none_read,
 	.swap = none_swap,
 	.close = none_close,
+	.list = none_list,
 };
 
 HF_EXPORT int hf_ledger_open(const char *uri, struct hf_ledger *ret_ledger, struct hf_error *err)
@@ -45,12 +55,11 @@ HF_EXPORT int hf_ledger_open(const char *uri, struct hf_ledger *ret_ledger, stru
 	if (strncmp(uri, "memory:", 7) == 0)
 		return ledger_memory_open(uri + 7, ret_ledger, err);
 	if (strncmp(uri, "etcd:", 5) == 0)
-		return error_set(err, HF_E_UNSUPPORTED, 0,
-				 "ledger %.100s: etcd is not in this version", uri);
+		return ledger_etcd_open(uri + 5, ret_ledger, err);
 	if (strcmp(uri, "none") != 0)
-		return error_set(err, HF_E_INVALID, 0,
-				 "ledger \"%.100s\": begins with none of file:, memory:, none",
-				 uri);
+		return error_set(
+			err, HF_E_INVALID, 0,
+			"ledger \"%.100s\": begins with none of file:, etcd:, memory:, none", uri);
 	memset(ret_ledger, 0, sizeof(*ret_ledger));
 	ret_ledger->ops = &none_ops;
 	(void)snprintf(ret_ledger->uri, sizeof(ret_ledger->uri), "none");

@@ -81,7 +81,6 @@ size_t record_encode(const struct hf_ledger_record *record, char ret_text[RECORD
 	char code[16];
 
 	assert(record->state > 0 && record->state < STATE_COUNT);
-	assert(record->revision > 0);
 	put_u64(&writer, "holdfast-ledger", VERSION);
 	put_text(&writer, "guest", record->guest);
 	put_u64(&writer, "revision", record->revision);
@@ -268,8 +267,6 @@ unsigned int record_decode(const char *text, size_t length, struct hf_ledger_rec
 		bad(&reader, "a version that is not known here");
 	get_text(&reader, "guest", record.guest, sizeof(record.guest));
 	record.revision = get_u64(&reader, "revision");
-	if (record.revision == 0)
-		bad(&reader, "a record that is there has a revision");
 	record.epoch = get_u64(&reader, "epoch");
 	record.state = get_state(&reader);
 	get_text(&reader, "owner", record.owner, sizeof(record.owner));

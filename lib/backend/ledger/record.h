@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A ledger record as text, as it stands in a file: lines of "key: value", read by people, written
- * by machines only (the last line is a checksum of the others).
+ * A ledger record as text, as it stands in a file or in a store: lines of "key: value", read by
+ * people, written by machines only (the last line is a checksum of the others). A store that
+ * numbers its writes itself keeps texts with the revision 0; which it must be, the kinds check.
  */
 #ifndef BACKEND_LEDGER_RECORD_H
 #define BACKEND_LEDGER_RECORD_H
