@@ -7,7 +7,7 @@ summary.py KIND=TESTLOG.JSON...: count what Meson recorded, and end with one lin
 
 A program that speaks TAP counts with each of its tests, any other program as one test. A program
 that died, hung or broke its plan counts as a failure of its own. What failed and what was skipped
-is named, with the reason. A log that is missing is a failure too. Status 0 if something passed and
+is named, with the reason, as far as it is the line behind it. A log that is missing is a failure too. Status 0 if something passed and
 nothing failed.
 """
 import json
@@ -16,6 +16,7 @@ import sys
 
 TAP_LINE = re.compile(r"^(not )?ok\b\s*(\d+)?\s*-?\s*(.*)$")
 TAP_SKIP = re.compile(r"#\s*SKIP\b\s*(.*)$", re.IGNORECASE)
+REASON_MAX = 400  # characters
 
 
 class Count:
@@ -46,13 +47,17 @@ class Count:
 
     def add_tap(self, name, output):
         """The tests of a TAP program. True if there was at least one."""
-        said, any_test = "", False
+        said, any_test, reasonless = "", False, False
         for line in output.splitlines():
             test = TAP_LINE.match(line)
             if not test:
                 said = line.strip(" #\t") or said
+                if reasonless and line.startswith("#") and line.strip(" #\t"):
+                    self.failed[-1] += ": " + line.strip(" #\t")[:REASON_MAX]
+                    reasonless = False
                 continue
             any_test = True
+            reasonless = bool(test.group(1))
             what = test.group(3)
             skip = TAP_SKIP.search(what)
             if test.group(1):
