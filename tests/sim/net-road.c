@@ -347,6 +347,7 @@ void *road_run(void *none)
 					(struct pollfd){ .fd = link->back.from, .events = POLLIN };
 		}
 		(void)sched_poll(fds, count, next_look());
+		sched_touch();
 		while ((fd = __real_accept4(road.listener, NULL, NULL, SOCK_CLOEXEC)) >= 0)
 			put_through(fd);
 		for (uint32_t i = 0; i < road.accepted; i++)

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <setjmp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -22,6 +23,8 @@ enum task_state { FREE, READY, WAITING, POLLING, DONE };
 
 struct task {
 	ucontext_t context;
+	jmp_buf jump; /* where it goes on, once it has begun */
+	bool begun;
 	void *stack; /* kept for the next task in the slot */
 	void *fake; /* the sanitizer's */
 	enum task_state state;
@@ -51,7 +54,9 @@ static struct {
 	uint64_t event_order, now_ns, steps, seeds[2];
 	struct sched_mood mood;
 	struct task *current;
+	bool touched; /* a descriptor may have become ready since it was looked last */
 	ucontext_t main;
+	jmp_buf main_jump;
 	void *main_fake;
 	const void *main_bottom;
 	size_t main_size;
@@ -101,6 +106,7 @@ void sched_begin(uint64_t seed, const struct sched_mood *mood)
 	sched.seeds[1] = ~seed;
 	sched.mood = *mood;
 	sched.current = NULL;
+	sched.touched = true;
 }
 
 void sched_finish(void)
@@ -114,6 +120,11 @@ void sched_finish(void)
 uint64_t sched_now(void)
 {
 	return sched.now_ns;
+}
+
+void sched_touch(void)
+{
+	sched.touched = true;
 }
 
 void sched_pass(uint64_t ns)
@@ -159,10 +170,38 @@ void *sched_result(const struct task *task)
 
 /* ---- switching ----------------------------------------------------------------------------- */
 
+/*
+ * swapcontext() asks the kernel for the signal mask, each time; these do not. The address sanitizer
+ * wants to see every longjmp(), and knows only the one stack, so with it the slow way stays.
+ */
+static void leave_main(struct task *task)
+{
+#ifdef NET_ASAN
+	(void)swapcontext(&sched.main, &task->context);
+#else
+	if (_setjmp(sched.main_jump))
+		return;
+	if (task->begun)
+		_longjmp(task->jump, 1);
+	task->begun = true;
+	(void)setcontext(&task->context);
+#endif
+}
+
+static void leave_task(struct task *task)
+{
+#ifdef NET_ASAN
+	(void)swapcontext(&task->context, &sched.main);
+#else
+	if (!_setjmp(task->jump))
+		_longjmp(sched.main_jump, 1);
+#endif
+}
+
 static void back_to_main(struct task *task)
 {
 	fiber_leave(task->state == DONE ? NULL : &task->fake, sched.main_bottom, sched.main_size);
-	(void)swapcontext(&task->context, &sched.main);
+	leave_task(task);
 	fiber_enter(task->fake, &sched.main_bottom, &sched.main_size);
 }
 
@@ -182,7 +221,7 @@ static void resume(struct task *task)
 	sched.current = task;
 	task->state = READY;
 	fiber_leave(&sched.main_fake, (char *)task->stack + GUARD_BYTES, STACK_BYTES);
-	(void)swapcontext(&sched.main, &task->context);
+	leave_main(task);
 	fiber_enter(sched.main_fake, NULL, NULL);
 	sched.current = NULL;
 }
@@ -228,6 +267,7 @@ void sched_kill(uint32_t side)
 	for (uint32_t i = 0; i < sched.task_count; i++)
 		if (sched.tasks[i].side == side)
 			sched.tasks[i].state = DONE;
+	sched.touched = true;
 }
 
 /* ---- waiting ------------------------------------------------------------------------------- */
@@ -367,7 +407,7 @@ static bool do_events(void)
 
 		*first = sched.events[--sched.event_count];
 		event.happen(event.ctx, event.arg);
-		any = true;
+		any = sched.touched = true;
 	}
 	return any;
 }
@@ -398,6 +438,9 @@ static void take_polls(void)
 	struct task *owners[POLLS_MAX];
 	uint32_t count = 0;
 
+	if (!sched.touched)
+		return;
+	sched.touched = false;
 	for (uint32_t i = 0; i < sched.task_count; i++) {
 		struct task *task = &sched.tasks[i];
 

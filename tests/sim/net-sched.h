@@ -64,6 +64,7 @@ void sched_wake(const void *object, bool all);
 void sched_sleep_until(uint64_t deadline_ns);
 /* Park until one of fds is ready; -1 and EINTR may come for nothing. */
 int sched_poll(struct pollfd *fds, nfds_t count, uint64_t deadline_ns);
+void sched_touch(void); /* a descriptor may have become ready: those that poll look again */
 void sched_preempt(void); /* perhaps somebody else first */
 
 /* Something that happens at a time, between the tasks. */

@@ -131,6 +131,15 @@ int __wrap_epoll_wait(int fd, struct epoll_event *events, int max, int timeout)
 	return __real_epoll_wait(fd, events, max, 0);
 }
 
+int __real_shutdown(int fd, int how);
+int __wrap_shutdown(int fd, int how);
+
+int __wrap_shutdown(int fd, int how)
+{
+	sched_touch();
+	return __real_shutdown(fd, how);
+}
+
 int __real_epoll_ctl(int epoll_fd, int op, int fd, struct epoll_event *event);
 int __wrap_epoll_ctl(int epoll_fd, int op, int fd, struct epoll_event *event);
 
@@ -140,6 +149,7 @@ int __wrap_epoll_ctl(int epoll_fd, int op, int fd, struct epoll_event *event)
 		errno = ENOMEM;
 		return -1;
 	}
+	sched_touch();
 	return __real_epoll_ctl(epoll_fd, op, fd, event);
 }
 
@@ -416,6 +426,7 @@ int __wrap_close(int fd);
 
 int __wrap_close(int fd)
 {
+	sched_touch();
 	seam_fd_gone(fd);
 	return __real_close(fd);
 }
@@ -529,6 +540,7 @@ ssize_t __wrap_write(int fd, const void *buf, size_t size)
 			return -1;
 		}
 	}
+	sched_touch();
 	return __real_write(fd, buf, size);
 }
 
@@ -573,6 +585,7 @@ int __wrap_connect(int fd, const struct sockaddr *addr, socklen_t length)
 		errno = ECONNREFUSED;
 		return -1;
 	}
+	sched_touch();
 	if (__real_connect(fd, addr, length) < 0)
 		return -1;
 	if (sched_side() == SOURCE)
@@ -591,6 +604,7 @@ int __wrap_accept4(int fd, struct sockaddr *addr, socklen_t *length, int flags)
 		errno = EMFILE;
 		return -1;
 	}
+	sched_touch();
 	accepted = seam_fd_made(__real_accept4(fd, addr, length, flags));
 	if (accepted >= 0 && sched_side() == TARGET)
 		road_accepted(accepted);
@@ -621,6 +635,7 @@ ssize_t __wrap_sendmsg(int fd, const struct msghdr *msg, int flags)
 	ssize_t sent;
 
 	sched_preempt();
+	sched_touch();
 	flow = seam_send_flow(fd);
 	if (seam_fails(SEAM_SEND, "sendmsg"))
 		return broken(fd);
@@ -660,6 +675,7 @@ ssize_t __wrap_recvmsg(int fd, struct msghdr *msg, int flags)
 	sched_preempt();
 	if (seam_fails(SEAM_RECV, "recvmsg"))
 		return broken(fd);
+	sched_touch();
 	flow = seam_recv_flow(fd);
 	got = __real_recvmsg(fd, msg, flags);
 	if (got > 0 && flow)
