@@ -463,6 +463,8 @@ struct hf_channel_ops {
 	int (*fd)(void *self);
 	void (*shutdown)(void *self);
 	void (*close)(void *self);
+	/* Nothing more is sent, and the peer will see that; what it sends can still be received. */
+	void (*finish)(void *self);
 };
 
 struct hf_channel {

@@ -124,6 +124,12 @@ void channel_shutdown(struct hf_channel *channel)
 		channel->ops->shutdown(channel->self);
 }
 
+void channel_finish(struct hf_channel *channel)
+{
+	if (channel->ops)
+		channel->ops->finish(channel->self);
+}
+
 void channel_close(struct hf_channel *channel)
 {
 	if (!channel->ops)

@@ -78,6 +78,8 @@ int channel_recv_all(struct hf_channel *channel, void *buf, size_t size, uint64_
 int channel_fd(const struct hf_channel *channel);
 /* Both directions end, in every thread that is in a call. Any thread; an empty channel is fine. */
 void channel_shutdown(struct hf_channel *channel);
+/* Nothing more is sent; what comes can still be received. An empty channel is fine. */
+void channel_finish(struct hf_channel *channel);
 /* Closed, and *channel is empty afterwards. An empty one is fine. */
 void channel_close(struct hf_channel *channel);
 

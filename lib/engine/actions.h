@@ -32,6 +32,8 @@ void control_breach(struct session *session, const struct hf_error *err);
 void control_keepalive(struct session *session);
 void control_cut(struct session *session); /* bulk connections; nothing hangs on them then */
 void control_shutdown(struct session *session); /* after what is in the mailbox was sent */
+bool control_lingers(const struct session *session); /* its last words may still be under way */
+void control_drain(struct session *session); /* something came, or the end, while it lingers */
 int control_capture(struct session *session, struct hf_channel *channel, const char *name,
 		    struct hf_error *err);
 
@@ -104,6 +106,8 @@ int config_take(struct session *session, const struct hf_config *config, struct 
 
 /* ledger.c: operations on the ledger */
 void ledger_submit(struct session *session, enum ledger_op op);
+/* The state that asked was left by another event: what the ledger still says answers nothing. */
+void ledger_forget(struct session *session);
 void ledger_submit_read(struct session *session);
 void ledger_probe(struct session *session, struct phase *phase);
 void ledger_explain(struct session *session);

@@ -470,17 +470,46 @@ static int run_shutdown(struct session *session, struct job *job)
 	(void)job;
 	/* A courtesy: whether the peer hears it changes nothing. */
 	(void)control_send_raw(session, bytes, (size_t)length, NULL);
-	channel_shutdown(&session->control);
+	if (session_is_source(session))
+		channel_shutdown(&session->control);
+	else
+		channel_finish(&session->control);
 	return 0;
 }
 
+/*
+ * Nothing depends on the source's last words, and it closes. The target's decide: a socket that is
+ * closed with something unread resets the connection, and what was sent may be lost with it. So the
+ * target reads on, and throws away, until the source has closed.
+ */
 void control_shutdown(struct session *session)
 {
 	struct job job = { .run = run_shutdown, .done = on_last_words_done };
 
-	if (session->control_open && !session->bye_sent) {
-		session->bye_sent = true;
+	if (!session->control_open || session->bye_sent)
+		return;
+	session->bye_sent = true;
+	if (session_is_source(session))
 		loop_unwatch(session, channel_fd(&session->control));
-		worker_submit(&session->link_worker, &job);
-	}
+	else if (session->control_deaf && !session->control_closed)
+		loop_watch(session, channel_fd(&session->control), LOOP_CONTROL);
+	worker_submit(&session->link_worker, &job);
+}
+
+bool control_lingers(const struct session *session)
+{
+	return !session_is_source(session) && session->bye_sent && !session->control_closed;
+}
+
+void control_drain(struct session *session)
+{
+	uint8_t bytes[16384];
+	struct hf_error err = { 0 };
+	struct iovec iov = { .iov_base = bytes, .iov_len = sizeof(bytes) };
+	ssize_t got = channel_recvv(&session->control, &iov, 1, CHANNEL_NOW, &err);
+
+	if (got > 0 || got == HF_E_DEADLINE)
+		return;
+	loop_unwatch(session, channel_fd(&session->control));
+	session->control_closed = true;
 }

@@ -288,6 +288,14 @@ void ledger_check_time(struct session *session, uint64_t now_ns)
 							 : (uint32_t)TARGET_E_LEDGER_UNKNOWN);
 }
 
+void ledger_forget(struct session *session)
+{
+	if (!session->ledger_busy)
+		return;
+	session->ledger_busy = false;
+	session->ledger_ticket++;
+}
+
 void ledger_submit(struct session *session, enum ledger_op op)
 {
 	struct job job = { .run = run_op, .arg = { op } };

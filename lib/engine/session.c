@@ -257,16 +257,32 @@ void session_end(struct session *session, enum hf_outcome outcome)
 
 /* ---- time ---------------------------------------------------------------------------------- */
 
+static bool is_connected(const struct session *session)
+{
+	return session->control_open && !session->control_closed && !session->control_deaf &&
+	       !session->bye_sent;
+}
+
 /* Is a peer expected to give signs of life? */
 static bool peer_matters(const struct session *session)
 {
-	if (!session->control_open || session->control_closed || session->control_deaf ||
-	    session->bye_sent)
+	if (!is_connected(session))
 		return false;
 	if (session_is_source(session))
 		return session->source.state >= SOURCE_HELLO &&
 		       session->source.state < SOURCE_REVOKING;
 	return session->target.state >= TARGET_GREETING && session->target.state <= TARGET_LOADED;
+}
+
+/*
+ * Is the peer to be told that this side lives? A source's silence means nothing to a target that
+ * has begun to claim, but the target's own would make a slow start look like a lost connection.
+ */
+static bool peer_is_told(const struct session *session)
+{
+	return peer_matters(session) ||
+	       (!session_is_source(session) && is_connected(session) &&
+		session->target.state > TARGET_LOADED && !target_ended(session->target.state));
 }
 
 static uint64_t silence_ns(const struct session *session)
@@ -377,10 +393,40 @@ static void give_up(struct session *session)
 							 : (uint32_t)TARGET_E_GIVE_UP);
 }
 
+static void postpone(uint64_t *deadline_ns, uint64_t by_ns)
+{
+	if (*deadline_ns != NEVER)
+		*deadline_ns += by_ns;
+}
+
+/*
+ * A loop that wakes much later than it asked to was stopped itself, perhaps with all of its host:
+ * it cannot say then that the other side was silent, or late, and what is under way gets a moment.
+ */
+static void forgive_absence(struct session *session, uint64_t now)
+{
+	uint64_t heard = atomic_load(&session->heard_ns), away;
+
+	if (!is_connected(session) || !session->wake_ns || session->wake_ns > now ||
+	    now - session->wake_ns < KEEPALIVE_NS)
+		return;
+	away = now - session->wake_ns + KEEPALIVE_NS;
+	session->wake_ns = now; /* once */
+	/* If it fails, the peer was heard just now. */
+	(void)atomic_compare_exchange_strong(&session->heard_ns, &heard,
+					     heard + away < now ? heard + away : now);
+	postpone(&session->state_deadline_ns, away);
+	postpone(&session->give_up_ns, away);
+	postpone(&session->ledger_deadline_ns, away);
+	for (uint32_t i = 0; i < PENDING_MAX; i++)
+		postpone(&session->pending[i].deadline_ns, away);
+}
+
 static void check_time(struct session *session)
 {
 	uint64_t now = time_now_ns();
 
+	forgive_absence(session, now);
 	pending_expire(session, now);
 	/* What has happened already comes first: it may be what was waited for. */
 	if (session->state_deadline_ns <= now && !session->event_count)
@@ -400,7 +446,7 @@ static void check_time(struct session *session)
 		peer_is_silent(session);
 	if (session->keepalive_ns <= now) {
 		session->keepalive_ns = now + KEEPALIVE_NS;
-		if (peer_matters(session))
+		if (peer_is_told(session))
 			control_keepalive(session);
 	}
 }
@@ -501,7 +547,9 @@ static void dispatch(struct session *session, uint32_t tag)
 		(void)!read(session->completions.event_fd, &count, sizeof(count));
 		return;
 	case LOOP_CONTROL:
-		if (!session->control_closed && !session->control_deaf && !session->bye_sent)
+		if (control_lingers(session))
+			control_drain(session);
+		else if (is_connected(session))
 			control_readable(session);
 		return;
 	case LOOP_LISTENER:
@@ -600,6 +648,8 @@ static void maybe_done(struct session *session)
 		return;
 	if (!worker_idle(&session->link_worker) && now < session->end_ns + LAST_WORDS_NS)
 		return;
+	if (control_lingers(session) && now < session->end_ns + LAST_WORDS_NS)
+		return;
 	if (!all_idle(session) && now < session->ending_ns)
 		return;
 	if (session->control_open)
@@ -636,6 +686,7 @@ HF_EXPORT int hf_session_step(struct hf_session *handle)
 	}
 	maybe_done(session);
 	update_progress(session);
+	session->wake_ns = hf_session_deadline(handle);
 	return session->ended ? HF_STEP_DONE : HF_STEP_WAIT;
 }
 

@@ -274,6 +274,8 @@ void target_apply(struct session *session, enum target_event event)
 			       target_state_name(row->next), target_event_name(event));
 		trace(session, HF_TRACE_TRANSITION, text, before, row->next, event, 0);
 	}
+	if (row->next != before)
+		ledger_forget(session);
 	for (int i = 0; i < TARGET_ACTIONS_MAX && row->actions[i] != TARGET_A_NONE; i++)
 		act(session, row->actions[i]);
 	arm(session, before);

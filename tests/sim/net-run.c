@@ -287,6 +287,8 @@ void run_came_to(uint32_t side, uint32_t state)
 {
 	const struct scenario *scenario = world.scenario;
 
+	if (side == SOURCE && state == SOURCE_QUIETING)
+		world.quiet_step = sched_steps();
 	for (uint32_t i = 0; i < ROAD_FAULTS_MAX; i++)
 		at_moment(&scenario->road[i].moment, side, state, road_happen, i);
 	for (uint32_t i = 0; i < 2; i++) {
@@ -349,6 +351,11 @@ static void after_step(void)
 	for (uint32_t i = 0; i < 2; i++)
 		if (world.scenario->crash_step[i] && sched_steps() == world.scenario->crash_step[i])
 			crash_now(NULL, i);
+	if (world.scenario->freeze_step && sched_steps() == world.scenario->freeze_step) {
+		sched_pass(world.scenario->freeze_ns);
+		story("world", "everything stood still for %llu ms",
+		      (unsigned long long)(world.scenario->freeze_ns / MS));
+	}
 	referee_step();
 }
 
@@ -495,6 +502,7 @@ struct net_result net_run(const struct scenario *scenario, bool tell)
 	for (int i = 0; i < 2; i++)
 		result.outcome[i] = world.sides[i].outcome;
 	result.steps = sched_steps();
+	result.quiet_step = world.quiet_step;
 	result.seams = seam_count();
 	result.hash = world.hash;
 	result.virtual_ns = world_ns();

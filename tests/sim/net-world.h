@@ -134,6 +134,7 @@ struct scenario {
 	uint64_t resolve_ns; /* the operator looks so often at a guest in doubt; 0: there is none */
 	uint32_t resolve_take_per_mille;
 	uint64_t crash_step[2]; /* 0: does not die */
+	uint64_t freeze_step, freeze_ns; /* the whole host stands still there, but its clock */
 	uint64_t restart_ns; /* a source that died comes back so much later; 0: never */
 	uint64_t fail_nth; /* this seam fails, counted from 1 */
 	uint32_t fail_per_mille[SEAM_COUNT];
@@ -181,6 +182,7 @@ struct world {
 	struct side sides[2];
 	struct truth truth;
 	uint64_t begin_ns;
+	uint64_t quiet_step; /* precopy had ended */
 	char dir[64], uri[2][96], keep[96];
 	bool calm, violated, guest_died;
 	char violation[512];
@@ -251,7 +253,7 @@ struct net_result {
 	bool violated;
 	char violation[512];
 	enum hf_outcome outcome[2];
-	uint64_t steps, seams, hash, virtual_ns;
+	uint64_t steps, quiet_step, seams, hash, virtual_ns;
 	uint32_t failed_seam;
 	char failed_op[64];
 };

@@ -174,6 +174,13 @@ def go_commits(test):
     test.assert_away(target, test.migrate(target))
 
 
+def slow_start(test):
+    """The target lives, says so, and takes its time: no lost connection, and no doubt that stays."""
+    target = test.target(filters=(SLOW,))
+    answer = test.migrate(target, **{"peer-timeout": 3000, "doubt-timeout": 60000})
+    test.assert_away(target, answer)
+
+
 def declined(test):
     target = test.target(filters=(REFUSES,))
     test.assert_home(target, test.migrate(target), "device 1 (sim1)")
@@ -317,6 +324,7 @@ SUITES = {
     ],
     "no-ledger": [
         ("GO commits", NONE, go_commits),
+        ("GO commits, and the target starts slowly", NONE, slow_start),
         ("the target declines, and the guest is at home", NONE, declined),
         ("in doubt, the guest is let go", NONE, let_go),
         ("in doubt, the guest is taken back", NONE, nobody_knows),

@@ -125,6 +125,13 @@ static void cap_shutdown(void *self)
 	channel_shutdown(&capture->next);
 }
 
+static void cap_finish(void *self)
+{
+	struct capture *capture = self;
+
+	channel_finish(&capture->next);
+}
+
 static void cap_close(void *self)
 {
 	struct capture *capture = self;
@@ -147,6 +154,7 @@ static const struct hf_channel_ops cap_ops = {
 	.fd = cap_fd,
 	.shutdown = cap_shutdown,
 	.close = cap_close,
+	.finish = cap_finish,
 };
 
 bool capture_failed(const struct hf_channel *channel)

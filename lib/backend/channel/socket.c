@@ -142,6 +142,13 @@ static void sock_shutdown(void *self)
 	(void)shutdown(sock->fd, SHUT_RDWR); /* ENOTCONN: it has ended already */
 }
 
+static void sock_finish(void *self)
+{
+	const struct socket_self *sock = self;
+
+	(void)shutdown(sock->fd, SHUT_WR); /* ENOTCONN: it has ended already */
+}
+
 static void sock_close(void *self)
 {
 	struct socket_self *sock = self;
@@ -160,6 +167,7 @@ static const struct hf_channel_ops sock_ops = {
 	.fd = sock_fd,
 	.shutdown = sock_shutdown,
 	.close = sock_close,
+	.finish = sock_finish,
 };
 
 static void set(int fd, int level, int option, int value)

@@ -60,6 +60,13 @@ static void op_shutdown(void *self)
 	f->next.ops->shutdown(f->next.self);
 }
 
+static void op_finish(void *self)
+{
+	struct filtered *f = self;
+
+	f->next.ops->finish(f->next.self);
+}
+
 static void op_close(void *self)
 {
 	struct filtered *f = self;
@@ -78,6 +85,7 @@ static const struct hf_channel_ops filtered_ops = {
 	.fd = op_fd,
 	.shutdown = op_shutdown,
 	.close = op_close,
+	.finish = op_finish,
 };
 
 HF_EXPORT int hf_filters_channel(struct hf_filters *filters, struct hf_channel *channel,
