@@ -5,8 +5,9 @@
  * GO; "device-N" is device N's records. Pages are not here: the guest's memory is in files already.
  *
  * The folder holds a guest when it has "control", which is there, whole, before END is sent, and is
- * gone before the guest runs again: between these two nobody executes it here. (A crash of the host
- * takes the memory, so nothing is synced to disks.)
+ * gone before a device leaves STOP_COPY on the way home: between these two nothing of it moves
+ * here. A crash of the host takes the memory, so nothing is synced to disks, and "boot" says of
+ * which boot of the host the rest is.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/device/log-ranges.h"
 #include "backend/device/sim/dma.h"
 
 /* ---- maps ---------------------------------------------------------------------------------- */
@@ -191,29 +192,6 @@ int sim_dma_write(struct sim_dma *dma, uint64_t iova, const void *buf, size_t si
 
 /* ---- the log ------------------------------------------------------------------------------- */
 
-static int ranges_valid(uint64_t page_size, const struct hf_dma_range *ranges, uint32_t count)
-{
-	if (count == 0)
-		return -EINVAL;
-	if (count > SIM_LOG_RANGES_MAX)
-		return -E2BIG;
-	if (page_size < HF_PAGE_SIZE || (page_size & (page_size - 1)))
-		return -EINVAL;
-	for (uint32_t i = 0; i < count; i++) {
-		const struct hf_dma_range *r = &ranges[i];
-
-		if (((r->iova | r->size) & (page_size - 1)) || r->size == 0)
-			return -EINVAL;
-		if (r->size > UINT64_MAX - r->iova)
-			return -EOVERFLOW;
-		for (uint32_t k = 0; k < i; k++)
-			if (r->iova < ranges[k].iova + ranges[k].size &&
-			    ranges[k].iova < r->iova + r->size)
-				return -EINVAL;
-	}
-	return 0;
-}
-
 static void ranges_free(struct sim_dma *dma)
 {
 	for (uint32_t i = 0; i < dma->range_count; i++)
@@ -226,7 +204,7 @@ static void ranges_free(struct sim_dma *dma)
 int sim_log_start(struct sim_dma *dma, uint64_t page_size, const struct hf_dma_range *ranges,
 		  uint32_t count)
 {
-	int r = ranges_valid(page_size, ranges, count);
+	int r = log_ranges_check(page_size, ranges, count, SIM_LOG_RANGES_MAX);
 
 	if (r < 0)
 		return r;

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "backend/device/log-ranges.h"
 #include "backend/device/vfio/uapi.h"
 #include "backend/device/vfio/vfio.h"
 #include "base/error.h"
@@ -76,28 +77,6 @@ int vfio_dirty_init(struct vfio *v, struct hf_error *err)
 	return 0;
 }
 
-/* The kernel's core makes these checks too; a range of no length it lets pass. */
-static int ranges_valid(uint64_t page_size, const struct hf_dma_range *ranges, uint32_t count)
-{
-	if (count == 0 || page_size < HF_PAGE_SIZE || (page_size & (page_size - 1)))
-		return -EINVAL;
-	if (count > RANGES_MAX)
-		return -E2BIG;
-	for (uint32_t i = 0; i < count; i++) {
-		const struct hf_dma_range *r = &ranges[i];
-
-		if (((r->iova | r->size) & (page_size - 1)) || r->size == 0)
-			return -EINVAL;
-		if (r->size > UINT64_MAX - r->iova)
-			return -EOVERFLOW;
-		for (uint32_t k = 0; k < i; k++)
-			if (r->iova < ranges[k].iova + ranges[k].size &&
-			    ranges[k].iova < r->iova + r->size)
-				return -EINVAL;
-	}
-	return 0;
-}
-
 int vfio_dirty_start(void *self, uint64_t page_size, const struct hf_dma_range *ranges,
 		     uint32_t count)
 {
@@ -106,7 +85,7 @@ int vfio_dirty_start(void *self, uint64_t page_size, const struct hf_dma_range *
 	struct vfio_device_feature_dma_logging_control start = { .page_size = page_size,
 								 .num_ranges = count,
 								 .ranges = (uintptr_t)list };
-	int r = ranges_valid(page_size, ranges, count);
+	int r = log_ranges_check(page_size, ranges, count, RANGES_MAX);
 
 	if (r < 0)
 		return r;
