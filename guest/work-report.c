@@ -77,7 +77,7 @@ void work_report_start(struct work *work)
 	put(shared, "\"\n");
 }
 
-void work_report(struct work *work, const char *head)
+int work_report(struct work *work, const char *head)
 {
 	struct work_shared *shared = work->shared;
 	uint64_t now = work->env->ticks(work->env->ctx);
@@ -86,8 +86,9 @@ void work_report(struct work *work, const char *head)
 	uint64_t per_us = shared->ticks_per_ms;
 	uint32_t i;
 
-	if (!room(shared, LINE_MAX))
-		return;
+	/* Numbers on the way leave room for what is said of the end. */
+	if (!room(shared, head ? LINE_MAX : 3 * LINE_MAX))
+		return 0;
 	for (i = 0; i < shared->vcpu_count; i++) {
 		struct work_vcpu *vcpu = &work->vcpus[i];
 		uint64_t gap = __atomic_exchange_n(&vcpu->gap_recent, 0, __ATOMIC_RELAXED);
@@ -124,6 +125,7 @@ void work_report(struct work *work, const char *head)
 	put_char(shared, '.');
 	put_number(shared, ms % 1000, 10, 3);
 	put_char(shared, '\n');
+	return 1;
 }
 
 static void put_corrupt(struct work_shared *shared, const struct work_corrupt_record *record)
@@ -151,7 +153,7 @@ void work_report_corrupt(struct work *work)
 	struct work_shared *shared = work->shared;
 	uint32_t count = shared->corrupt_count, i;
 
-	for (i = 0; i < count && i < WORK_CORRUPT_MAX; i++)
+	for (i = 0; i < count && i < WORK_CORRUPT_MAX && room(shared, 2 * LINE_MAX); i++)
 		put_corrupt(shared, &shared->corrupt[i]);
 	put_field(shared, "checker: stopped CORRUPT errors=", count);
 	put_field(shared, " pass=", shared->pass);

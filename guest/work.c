@@ -214,12 +214,11 @@ static void pass_ended(struct work *work)
 	struct work_shared *shared = work->shared;
 
 	shared->pass = shared->pass_wanted;
-	if (shared->verdict_pass && shared->pass >= shared->verdict_pass) {
-		shared->verdict_pass = 0;
-		work_report(work, "checker: VERDICT clean");
-	}
+	if (shared->verdict_pass && shared->pass >= shared->verdict_pass &&
+	    work_report(work, "checker: VERDICT clean"))
+		shared->verdict_pass = 0; /* else it is said behind the next pass */
 	if (shared->stop_pass && shared->pass >= shared->stop_pass) {
-		work_report(work, "checker: done clean");
+		(void)work_report(work, "checker: done clean");
 		halt(work, WORK_EXIT_CLEAN);
 		return;
 	}
@@ -276,7 +275,7 @@ static void lead(struct work *work, uint64_t now)
 		pass_ended(work);
 	if (now >= shared->next_report_ticks) {
 		shared->next_report_ticks = now + shared->knobs.report_ms * shared->ticks_per_ms;
-		work_report(work, 0);
+		(void)work_report(work, 0);
 	}
 }
 

@@ -341,8 +341,11 @@ static inline uint64_t work_bar4(const struct work *work, uint32_t device, uint3
 void work_console_step(struct work *work);
 bool work_console_empty(const struct work *work);
 void work_report_start(struct work *work);
-/* One line with all the numbers; left out if the console is too far behind. */
-void work_report(struct work *work, const char *head);
+/*
+ * One line with all the numbers; 0: left out, the console is too far behind. One with a head of its
+ * own has room when those without have none any more.
+ */
+int work_report(struct work *work, const char *head);
 void work_report_corrupt(struct work *work);
 
 #endif
