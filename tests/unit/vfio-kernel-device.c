@@ -245,7 +245,7 @@ static int region_info(struct kernel_device *d, struct vfio_region_info *u)
 	if (u->index == 8 || OP(d, region_info)(d->sim.self, u->index, &info) < 0)
 		return -EINVAL;
 	u->flags = info.flags & 7;
-	u->size = info.size;
+	u->size = u->index == 7 && d->config_bytes ? d->config_bytes : info.size;
 	u->offset = (uint64_t)u->index << REGION_SHIFT;
 	u->cap_offset = 0;
 	if (u->index != 4 || !d->sparse)
@@ -361,12 +361,23 @@ static size_t portion(uint32_t index, size_t size)
 	return index == 7 && size > 4 ? 4 : size;
 }
 
+/* Behind the end of its configuration space a driver would reach into memory of the kernel. */
+static void check_config(const struct kernel_device *d, uint64_t offset, size_t size)
+{
+	uint64_t at = offset & ((1ull << REGION_SHIFT) - 1);
+
+	if (offset >> REGION_SHIFT == 7 && d->config_bytes)
+		assert_true(at + size <= d->config_bytes);
+}
+
 ssize_t kernel_device_read(struct kernel_device *d, void *buf, size_t size, uint64_t offset)
 {
 	uint32_t index = (uint32_t)(offset >> REGION_SHIFT);
 	size_t n = portion(index, size);
-	int r = OP(d, region_read)(d->sim.self, index, offset & ((1ull << REGION_SHIFT) - 1), buf,
-				   n);
+	int r;
+
+	check_config(d, offset, size);
+	r = OP(d, region_read)(d->sim.self, index, offset & ((1ull << REGION_SHIFT) - 1), buf, n);
 
 	return r < 0 ? r : (ssize_t)n;
 }
@@ -375,8 +386,10 @@ ssize_t kernel_device_write(struct kernel_device *d, const void *buf, size_t siz
 {
 	uint32_t index = (uint32_t)(offset >> REGION_SHIFT);
 	size_t n = portion(index, size);
-	int r = OP(d, region_write)(d->sim.self, index, offset & ((1ull << REGION_SHIFT) - 1), buf,
-				    n);
+	int r;
+
+	check_config(d, offset, size);
+	r = OP(d, region_write)(d->sim.self, index, offset & ((1ull << REGION_SHIFT) - 1), buf, n);
 
 	return r < 0 ? r : (ssize_t)n;
 }

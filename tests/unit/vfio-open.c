@@ -239,6 +239,32 @@ static void regions_say_what_can_be_mapped(void **state)
 	hf_device_close(&d);
 }
 
+/* mtty has 255 bytes of it; a PCI function has 256. */
+static void a_short_configuration_space_is_made_whole(void **state)
+{
+	const uint8_t ones[4] = { 0xff, 0xff, 0xff, 0xff };
+	struct hf_region_info info;
+	uint8_t bytes[256];
+	struct hf_device d;
+
+	(void)state;
+	kernel.devices[0].config_bytes = 255;
+	d = opened("vfio:" PCI);
+	assert_int_equal(d.ops->region_info(d.self, 7, &info), 0);
+	assert_int_equal(info.size, 256);
+	memset(bytes, 0xee, sizeof(bytes));
+	assert_int_equal(d.ops->region_read(d.self, 7, 0, bytes, 256), 0);
+	assert_int_equal(bytes[0] | bytes[1] << 8, HF_SIM_VENDOR_ID);
+	assert_int_equal(bytes[255], 0);
+	assert_int_equal(d.ops->region_write(d.self, 7, 252, ones, 4), 0);
+	assert_int_equal(d.ops->region_read(d.self, 7, 255, bytes, 1), 0);
+	assert_int_equal(bytes[0], 0);
+	assert_int_equal(d.ops->region_write(d.self, 7, 255, ones, 1), 0);
+	assert_int_equal(d.ops->region_read(d.self, 7, 0, bytes, 257), -EINVAL);
+	assert_int_equal(d.ops->region_read(d.self, 7, 256, bytes, 1), -EINVAL);
+	hf_device_close(&d);
+}
+
 static int set(struct hf_device d, uint32_t index, uint32_t count, const int *fds)
 {
 	return d.ops->irqs_set(d.self, index, count, fds);
@@ -309,6 +335,7 @@ int main(void)
 		TEST(it_says_what_it_is),
 		TEST(the_token_goes_with_it),
 		TEST(regions_say_what_can_be_mapped),
+		TEST(a_short_configuration_space_is_made_whole),
 		TEST(vectors_are_what_was_set_last),
 		TEST(intx_has_an_eventfd_that_unmasks_it),
 	};

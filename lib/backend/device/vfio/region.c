@@ -9,6 +9,7 @@
 
 #define CAPS_BYTES 4096u /* of one region's capabilities; sparse areas take 16 each */
 #define CAPS_MAX 16u
+#define CONFIG_BYTES 256u /* of every function, whatever its driver says */
 
 union region_reply {
 	struct vfio_region_info info;
@@ -76,9 +77,11 @@ static int region_init(struct vfio *v, uint32_t index)
 	if (r < 0)
 		return r;
 	region->offset = u.info.offset;
-	region->info.size = u.info.size;
+	region->size = region->info.size = u.info.size;
 	if (u.info.size == 0)
 		return 0;
+	if (index == VFIO_PCI_CONFIG_REGION_INDEX && u.info.size < CONFIG_BYTES)
+		region->info.size = CONFIG_BYTES; /* mtty: 255 */
 	if (u.info.flags & VFIO_REGION_INFO_FLAG_READ)
 		region->info.flags |= HF_REGION_READ;
 	if (u.info.flags & VFIO_REGION_INFO_FLAG_WRITE)
@@ -148,19 +151,30 @@ static int access_valid(const struct vfio *v, uint32_t index, uint64_t offset, s
 	return (info->flags & flag) && size <= info->size && offset <= info->size - size;
 }
 
+/* How much of an access is the driver's: what lies behind its end reads as 0, and is not written.
+ */
+static size_t drivers_part(const struct vfio_region *region, uint64_t offset, size_t size)
+{
+	uint64_t left = offset < region->size ? region->size - offset : 0;
+
+	return size < left ? size : (size_t)left;
+}
+
 /* The configuration space comes in as many pieces as the driver likes; a BAR's access is one. */
 int vfio_region_read(void *self, uint32_t index, uint64_t offset, void *buf, size_t size)
 {
 	const struct vfio *v = self;
-	size_t done = 0;
+	size_t done = 0, end;
 
 	if (!access_valid(v, index, offset, size, HF_REGION_READ))
 		return -EINVAL;
-	while (done < size) {
-		ssize_t n = vfio_sys->pread(v->member.fd, (char *)buf + done, size - done,
+	end = drivers_part(&v->regions[index], offset, size);
+	memset((char *)buf + end, 0, size - end);
+	while (done < end) {
+		ssize_t n = vfio_sys->pread(v->member.fd, (char *)buf + done, end - done,
 					    v->regions[index].offset + offset + done);
 
-		if (n <= 0 || (size_t)n > size - done)
+		if (n <= 0 || (size_t)n > end - done)
 			return n < 0 ? (int)n : -EIO;
 		done += (size_t)n;
 	}
@@ -170,15 +184,16 @@ int vfio_region_read(void *self, uint32_t index, uint64_t offset, void *buf, siz
 int vfio_region_write(void *self, uint32_t index, uint64_t offset, const void *buf, size_t size)
 {
 	const struct vfio *v = self;
-	size_t done = 0;
+	size_t done = 0, end;
 
 	if (!access_valid(v, index, offset, size, HF_REGION_WRITE))
 		return -EINVAL;
-	while (done < size) {
-		ssize_t n = vfio_sys->pwrite(v->member.fd, (const char *)buf + done, size - done,
+	end = drivers_part(&v->regions[index], offset, size);
+	while (done < end) {
+		ssize_t n = vfio_sys->pwrite(v->member.fd, (const char *)buf + done, end - done,
 					     v->regions[index].offset + offset + done);
 
-		if (n <= 0 || (size_t)n > size - done)
+		if (n <= 0 || (size_t)n > end - done)
 			return n < 0 ? (int)n : -EIO;
 		done += (size_t)n;
 	}

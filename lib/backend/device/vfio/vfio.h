@@ -20,6 +20,7 @@
 struct vfio_region {
 	struct hf_region_info info;
 	uint64_t offset; /* where pread() has it */
+	uint64_t size; /* that the driver has: of the configuration space it may be less */
 };
 
 struct vfio_irq {
