@@ -7,8 +7,8 @@ summary.py KIND=TESTLOG.JSON...: count what Meson recorded, and end with one lin
 
 A program that speaks TAP counts with each of its tests, any other program as one test. A program
 that died, hung or broke its plan counts as a failure of its own. What failed and what was skipped
-is named, with the reason, as far as it is the line behind it. A log that is missing is a failure too. Status 0 if something passed and
-nothing failed.
+is named, with the reason, as far as it is the line behind it. A log that is missing is a failure
+too. Status 0 if something passed and nothing failed.
 """
 import json
 import re

@@ -142,4 +142,8 @@ int greet_send(struct session *session, struct hf_error *err); /* on the link wo
 int greet_check(struct session *session, struct hf_error *err);
 void greet_send_accept(struct session *session);
 
+/* progress.c */
+uint64_t progress_us(uint64_t begin_ns, uint64_t end_ns); /* 0: one of them has not come */
+void progress_update(struct session *session);
+
 #endif

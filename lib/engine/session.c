@@ -479,60 +479,6 @@ HF_EXPORT uint64_t hf_session_deadline(const struct hf_session *handle)
 	return deadline;
 }
 
-/* ---- progress ------------------------------------------------------------------------------ */
-
-static uint64_t us_between(uint64_t begin_ns, uint64_t end_ns)
-{
-	return begin_ns && end_ns > begin_ns ? (end_ns - begin_ns) / NS_PER_US : 0;
-}
-
-static void update_progress(struct session *session)
-{
-	struct hf_progress now = {
-		.size = sizeof(now),
-		.role = session->config.role,
-		.outcome = session->outcome,
-		.round = session->precopy.round,
-		.memory_bytes = session->total_pages << HF_PAGE_SHIFT,
-		.page_bytes = atomic_load(&session->totals.page_bytes),
-		.normal_pages = atomic_load(&session->totals.normal_pages),
-		.zero_pages = atomic_load(&session->totals.zero_pages),
-		.remaining_pages = session->precopy.dirty_pages,
-		.device_bytes = atomic_load(&session->totals.device_bytes),
-		.wire_bytes = atomic_load(&session->totals.wire_bytes),
-		.bytes_per_second = session->precopy.bytes_per_second,
-		.dirty_pages_per_second = session->precopy.dirty_pages_per_second,
-		.expected_downtime_us = session->precopy.expected_downtime_us,
-		.throttle_percent = session->precopy.throttle_percent,
-		.own_memory_bytes = session->own_memory_bytes,
-	};
-	const char *state = session_is_source(session) ? source_state_name(session->source.state)
-						       : target_state_name(session->target.state);
-
-	(void)snprintf(now.state, sizeof(now.state), "%s", state);
-	now.total_us =
-		us_between(session->start_ns, session->end_ns ? session->end_ns : time_now_ns());
-	now.downtime_us = us_between(session->stopped_ns, session->resumed_ns);
-	(void)pthread_mutex_lock(&session->progress_lock);
-	session->progress = now;
-	(void)pthread_mutex_unlock(&session->progress_lock);
-}
-
-HF_EXPORT int hf_session_progress(struct hf_session *handle, struct hf_progress *progress)
-{
-	struct session *session = (struct session *)handle;
-	uint32_t size = progress->size;
-
-	if (size < sizeof(uint32_t))
-		return HF_E_INVALID;
-	(void)pthread_mutex_lock(&session->progress_lock);
-	memcpy(progress, &session->progress,
-	       size < sizeof(session->progress) ? size : sizeof(session->progress));
-	(void)pthread_mutex_unlock(&session->progress_lock);
-	progress->size = size;
-	return 0;
-}
-
 /* ---- the loop ------------------------------------------------------------------------------ */
 
 static void dispatch(struct session *session, uint32_t tag)
@@ -656,8 +602,8 @@ static void maybe_done(struct session *session)
 		channel_shutdown(&session->control); /* whoever still hangs on it comes back */
 	session->ended = true;
 	trace(session, HF_TRACE_OUTCOME, hf_outcome_name(session->outcome), session->outcome,
-	      us_between(session->stopped_ns, session->resumed_ns),
-	      us_between(session->start_ns, session->end_ns), 0);
+	      progress_us(session->stopped_ns, session->resumed_ns),
+	      progress_us(session->start_ns, session->end_ns), 0);
 }
 
 HF_EXPORT int hf_session_step(struct hf_session *handle)
@@ -685,7 +631,7 @@ HF_EXPORT int hf_session_step(struct hf_session *handle)
 		any |= apply_events(session);
 	}
 	maybe_done(session);
-	update_progress(session);
+	progress_update(session);
 	session->wake_ns = hf_session_deadline(handle);
 	return session->ended ? HF_STEP_DONE : HF_STEP_WAIT;
 }

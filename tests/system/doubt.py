@@ -38,7 +38,7 @@ IMPATIENT = {"peer-timeout": 3000, "doubt-timeout": 500}
 
 def command(*args, status):
     """Run holdfast; its output, both streams together."""
-    done = subprocess.run([H.HOLDFAST, *args], timeout=60, capture_output=True, text=True,
+    done = subprocess.run([H.HOLDFAST, *args], timeout=H.START_S, capture_output=True, text=True,
                           check=False)
     output = done.stdout + done.stderr
     check(done.returncode == status,
@@ -47,7 +47,7 @@ def command(*args, status):
 
 
 def wait_outcome(vm, wanted):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + H.MIGRATE_S
     while True:
         own = vm.qmp.execute("query-migrate")["holdfast"]
         if own["outcome"] != "none":
@@ -89,7 +89,7 @@ def assert_there(test, target):
 
 def ended(vm, status):
     try:
-        got = vm.process.wait(60)
+        got = vm.process.wait(H.MIGRATE_S)
     except subprocess.TimeoutExpired as why:
         raise H.Failure(f"{vm.name} has not ended") from why
     check(got == status, f"{vm.name}: exit status {got}, not {status}: {vm.log_end()}")
@@ -175,7 +175,7 @@ def go_commits(test):
 
 
 def slow_start(test):
-    """The target lives, says so, and takes its time: no lost connection, and no doubt that stays."""
+    """The target lives, says so, and takes its time: no lost connection, no doubt that stays."""
     target = test.target(filters=(SLOW,))
     answer = test.migrate(target, **{"peer-timeout": 3000, "doubt-timeout": 60000})
     test.assert_away(target, answer)
@@ -246,7 +246,7 @@ def back_and_away(test):
     assert_there(test, target)
     args = [H.HOLDFAST, "run", "--name", "guest", "--serial", "none", "--control",
             test.source.socket, "--ledger", "file:" + test.ledger, *test.source_machine()]
-    done = subprocess.run(args + ["--kernel", "checker"], timeout=60, capture_output=True,
+    done = subprocess.run(args + ["--kernel", "checker"], timeout=H.START_S, capture_output=True,
                           text=True, check=False)
     check(done.returncode == 0 and "is away" in done.stderr, done.stderr)
     assert_nothing_kept(test)

@@ -18,7 +18,7 @@ import time
 import handover
 from handover import Failure, check
 
-PEER_S = 20
+PEER_S = 100
 MAGIC = b"HOLDFAST"
 CONTROL, TO_TARGET, TO_SOURCE = 1, 1, 2
 ABORT, VERSION = 0x21, -4141
