@@ -61,7 +61,8 @@ struct checker {
 	uint64_t timer_count[BOOT_VCPUS_MAX][8]; /* a cache line each; GS base */
 	volatile uint32_t go; /* the work is set up */
 	struct {
-		uint64_t bar0, bar4;
+		uint64_t bars[6]; /* addresses, or ports of an mtty; 0: none */
+		uint32_t kind; /* enum work_device_kind */
 	} devices[WORK_DEVICES_MAX];
 };
 
@@ -96,7 +97,7 @@ void checker_print_hex(const char *name, uint64_t value);
 void checker_witness(uint32_t word);
 _Noreturn void checker_power_off(uint32_t status);
 
-/* checker-pci.c: find the simulated devices and set them up; returns how many. */
+/* checker-pci.c: find the devices that there are drivers for and set them up; returns how many. */
 uint32_t checker_pci_scan(void);
 
 static inline void out8(uint16_t port, uint8_t value)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The checker guest's PCI: find the simulated devices on bus 0 by CF8/CFC, enable them, and point
- * their MSI-X vectors at the vCPU that drives them. BARs are where the firmware or the VMM put
- * them.
+ * The checker guest's PCI: find the simulated devices and the mttys on bus 0 by CF8/CFC, enable
+ * them, and point the vectors of those with MSI-X at the vCPU that drives them. BARs are where the
+ * firmware or the VMM put them.
  */
 #include "boot.h"
 
@@ -10,6 +10,7 @@
 
 #define PCI_COMMAND 0x04
 #define PCI_COMMAND_ON 0x0406u /* memory, bus master, no INTx */
+#define PCI_COMMAND_PORTS 0x0401u /* ports, no INTx */
 #define PCI_STATUS_CAPS 0x00100000u
 #define PCI_HEADER 0x0c
 #define PCI_MULTI_FUNCTION 0x00800000u
@@ -59,15 +60,33 @@ static uint32_t cap_find(uint32_t function, uint32_t id)
 	return 0;
 }
 
-static bool device_start(uint32_t function, uint32_t device)
+/* The first of a BAR's ports; 0: it has none. */
+static uint64_t ports_read(uint32_t function, uint32_t index)
+{
+	uint32_t low = config_read(function, PCI_BAR0 + 4 * index);
+
+	return low & 1 ? low & 0xfffcu : 0;
+}
+
+static bool mtty_start(uint32_t function, uint32_t device)
+{
+	checker.devices[device].kind = WORK_DEVICE_MTTY;
+	checker.devices[device].bars[0] = ports_read(function, 0);
+	checker.devices[device].bars[1] = ports_read(function, 1);
+	config_write(function, PCI_COMMAND, PCI_COMMAND_PORTS);
+	return checker.devices[device].bars[0] != 0;
+}
+
+static bool sim_start(uint32_t function, uint32_t device)
 {
 	uint32_t cap = cap_find(function, PCI_CAP_MSIX);
 	uint32_t table, v, apic = checker.apic_id[device % checker.vcpu_count];
 	uint64_t bar;
 
-	checker.devices[device].bar0 = bar_read(function, 0);
-	checker.devices[device].bar4 = bar_read(function, 4);
-	if (!checker.devices[device].bar0 || !checker.devices[device].bar4 || !cap)
+	checker.devices[device].kind = WORK_DEVICE_SIM;
+	checker.devices[device].bars[0] = bar_read(function, 0);
+	checker.devices[device].bars[4] = bar_read(function, 4);
+	if (!checker.devices[device].bars[0] || !checker.devices[device].bars[4] || !cap)
 		return false;
 	table = config_read(function, cap + 4);
 	bar = bar_read(function, table & 7);
@@ -88,6 +107,15 @@ static bool device_start(uint32_t function, uint32_t device)
 	return true;
 }
 
+static bool device_start(uint32_t function, uint32_t id, uint32_t device)
+{
+	if (id == (HF_SIM_VENDOR_ID | (uint32_t)HF_SIM_DEVICE_ID << 16))
+		return sim_start(function, device);
+	if (id == (WORK_MTTY_VENDOR_ID | WORK_MTTY_DEVICE_ID << 16))
+		return mtty_start(function, device);
+	return false;
+}
+
 uint32_t checker_pci_scan(void)
 {
 	uint32_t slot, f, count = 0;
@@ -97,8 +125,7 @@ uint32_t checker_pci_scan(void)
 			uint32_t function = slot << 3 | f;
 			uint32_t id = config_read(function, 0);
 
-			if (id == (HF_SIM_VENDOR_ID | (uint32_t)HF_SIM_DEVICE_ID << 16) &&
-			    device_start(function, count))
+			if (device_start(function, id, count))
 				count++;
 			if (f == 0 && (id == UINT32_MAX ||
 				       !(config_read(function, PCI_HEADER) & PCI_MULTI_FUNCTION)))

@@ -44,8 +44,7 @@ static uint64_t ticks(void *ctx)
 
 static uintptr_t reg_address(uint32_t device, uint32_t bar, uint32_t offset)
 {
-	return (uintptr_t)(bar == 0 ? checker.devices[device].bar0 : checker.devices[device].bar4) +
-	       offset;
+	return (uintptr_t)checker.devices[device].bars[bar] + offset;
 }
 
 static uint64_t reg_read(void *ctx, uint32_t device, uint32_t bar, uint32_t offset, uint32_t size)
@@ -53,6 +52,8 @@ static uint64_t reg_read(void *ctx, uint32_t device, uint32_t bar, uint32_t offs
 	uintptr_t at = reg_address(device, bar, offset);
 
 	(void)ctx;
+	if (size == 1)
+		return in8((uint16_t)at);
 	return size == 8 ? *(volatile uint64_t *)at : *(volatile uint32_t *)at;
 }
 
@@ -63,7 +64,9 @@ static void reg_write(void *ctx, uint32_t device, uint32_t bar, uint32_t offset,
 
 	(void)ctx;
 	__asm__ volatile("" ::: "memory"); /* what a command reads is in memory by then */
-	if (size == 8)
+	if (size == 1)
+		out8((uint16_t)at, (uint8_t)value);
+	else if (size == 8)
 		*(volatile uint64_t *)at = value;
 	else
 		*(volatile uint32_t *)at = (uint32_t)value;
@@ -166,8 +169,13 @@ static void set_up(void)
 	shared.device_count = checker_pci_scan();
 	shared.p2p = shared.device_count > 1;
 	shared.ticks_per_ms = checker.tsc_khz;
-	for (i = 0; i < shared.device_count; i++)
-		devices[i].bar4_gpa = checker.devices[i].bar4;
+	for (i = 0; i < shared.device_count; i++) {
+		devices[i].kind = checker.devices[i].kind;
+		devices[i].bar4_gpa = checker.devices[i].bars[4];
+		devices[i].port_count = checker.devices[i].bars[1] ? 2 : 1;
+		if (devices[i].kind != WORK_DEVICE_SIM)
+			shared.p2p = 0;
+	}
 	/* From the top: what is above 4 GiB takes part with a small mem=, too. */
 	for (i = checker.memory_count; i > 0 && shared.range_count < WORK_RANGES_MAX; i--)
 		shared.ranges[shared.range_count++] = checker.memory[i - 1];

@@ -42,7 +42,7 @@ struct gate {
  * Ring 3 uses ports. IOPL 3 allows it, and so does the map in the TSS: some hosts run ring 3 with
  * another IOPL than the guest's own.
  */
-#define IO_PORTS 0x1000u
+#define IO_PORTS 0x10000u /* devices have theirs at the upper end */
 
 struct tss {
 	uint32_t reserved0;

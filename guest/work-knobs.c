@@ -27,19 +27,20 @@ static const struct word order_words[] = { { "random", WORK_ORDER_RANDOM },
 					   { "linear", WORK_ORDER_LINEAR },
 					   { NULL, 0 } };
 static const struct word max_words[] = { { "max", WORK_MAX }, { NULL, 0 } };
+/* clang-format off */
 static const struct word selftest_words[] = {
 	{ "corrupt", WORK_SELFTEST_WORD },
-	{ "word", WORK_SELFTEST_WORD },
-	{ "stale", WORK_SELFTEST_STALE },
-	{ "lost", WORK_SELFTEST_LOST },
-	{ "table", WORK_SELFTEST_TABLE },
-	{ "irq", WORK_SELFTEST_IRQ },
-	{ "dma", WORK_SELFTEST_DMA },
+	{ "word",    WORK_SELFTEST_WORD },
+	{ "stale",   WORK_SELFTEST_STALE },
+	{ "lost",    WORK_SELFTEST_LOST },
+	{ "table",   WORK_SELFTEST_TABLE },
+	{ "irq",     WORK_SELFTEST_IRQ },
+	{ "dma",     WORK_SELFTEST_DMA },
 	{ "command", WORK_SELFTEST_COMMAND },
+	{ "uart",    WORK_SELFTEST_UART },
 	{ NULL, 0 },
 };
 
-/* clang-format off */
 #define AT(member) offsetof(struct work_knobs, member)
 static const struct knob knobs[] = {
 	{ "mem",        KNOB_U64,  AT(mem_mib),      0, 1u << 24,      NULL },

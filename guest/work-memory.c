@@ -267,5 +267,8 @@ void work_memory_damage(struct work *work, uint32_t selftest)
 	case WORK_SELFTEST_COMMAND:
 		work->devices[0].overlook = 2;
 		break;
+	case WORK_SELFTEST_UART:
+		work->devices[0].selftest_port = 1;
+		break;
 	}
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The workload's frame: how the memory is divided, what a step is, how all vCPUs verify in passes,
- * and how it ends. What is done to pages and devices is in work-memory.c and work-device.c.
+ * and how it ends. What is done to pages and devices is in work-memory.c, work-device.c and
+ * work-mtty.c.
  */
 #include "work.h"
 
@@ -57,8 +58,10 @@ static int layout_device(struct work *work, uint32_t device)
 	uint32_t slots = (256u << 10) / shared->knobs.dma_len;
 
 	dev->vcpu = device % shared->vcpu_count;
-	dev->slot_count = slots < 4 ? 4 : slots > WORK_SLOTS_MAX ? WORK_SLOTS_MAX : slots;
 	dev->random = pattern_mix(shared->knobs.seed + 1000 + device) | 1;
+	if (dev->kind == WORK_DEVICE_MTTY)
+		return 0; /* it has no DMA */
+	dev->slot_count = slots < 4 ? 4 : slots > WORK_SLOTS_MAX ? WORK_SLOTS_MAX : slots;
 	dev->ring_gpa = take(shared, 16 * WORK_RING_ENTRIES);
 	dev->beat_gpa = take(shared, 8 * WORK_BEAT_ENTRIES);
 	dev->source_gpa = take(shared, shared->knobs.dma_len);
@@ -363,7 +366,10 @@ bool work_step(struct work *work, uint32_t index)
 	wanted = __atomic_load_n(&shared->pass_wanted, __ATOMIC_ACQUIRE);
 	done = vcpu->memory_pass_done == wanted;
 	for (i = index; i < shared->device_count; i += shared->vcpu_count) {
-		work_device_step(work, i);
+		if (work->devices[i].kind == WORK_DEVICE_MTTY)
+			work_mtty_step(work, i);
+		else
+			work_device_step(work, i);
 		done = done && work->devices[i].pass_done == wanted;
 	}
 	if (done && vcpu->pass_done != wanted) {

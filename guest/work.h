@@ -51,6 +51,8 @@
 	X(P2P_DATA,        "p2p-data")           /* the same, in another device's memory */ \
 	X(STATE_WORD,      "state-word")         /* the device's internal state */ \
 	X(BAR_MEMORY,      "bar-memory")         /* the device's memory, BAR4 */ \
+	X(UART_REGISTER,   "uart-register")      /* a register of an mtty's port */ \
+	X(UART_DATA,       "uart-data")          /* a byte that such a port gives back */ \
 	X(BEAT_REPEATED,   "beat-repeated")      /* the beat counter went back */ \
 	X(BEAT_LOST,       "beat-lost")          /* a beat is missing in the ring */ \
 	X(BEAT_STOPPED,    "beat-stopped")       /* no beat for long */ \
@@ -71,7 +73,7 @@ struct work_corrupt_record {
 	uint32_t what; /* enum work_corrupt */
 	uint32_t number; /* of the vCPU or of the device */
 	char unit[8]; /* "vcpu", "device" */
-	char part[8]; /* "page", "slot", ...; "" none */
+	char part[8]; /* "page", "slot", "port", ...; "" none */
 	uint64_t part_number;
 	uint64_t word;
 	uint64_t expected, found;
@@ -88,6 +90,7 @@ enum work_selftest {
 	WORK_SELFTEST_IRQ = 5, /* overlook an interrupt */
 	WORK_SELFTEST_DMA = 6, /* one bit of what a device wrote */
 	WORK_SELFTEST_COMMAND = 7, /* forget a command that the device has carried out */
+	WORK_SELFTEST_UART = 8, /* one bit of a register of an mtty */
 };
 
 struct work_knobs {
@@ -174,8 +177,35 @@ enum work_device_state { WORK_DEVICE_NEW = 0, WORK_DEVICE_IDLE = 1, WORK_DEVICE_
 
 enum work_command { WORK_FILL = 0, WORK_COPY = 1, WORK_SUM = 2, WORK_P2P = 3, WORK_COMMANDS = 4 };
 
-/* One device's driver. Written by the vCPU that drives it alone. */
+/* Which driver; by the PCI function's ids. */
+enum work_device_kind {
+	WORK_DEVICE_SIM = 0, /* the simulated device (holdfast/sim.h) */
+	WORK_DEVICE_MTTY = 1, /* the kernel's sample migration driver */
+};
+
+#define WORK_MTTY_VENDOR_ID 0x4348u
+#define WORK_MTTY_DEVICE_ID 0x3253u
+#define WORK_UARTS_MAX 2u
+#define WORK_UART_FIFO 16u /* bytes; of which at most 15 are used */
+
+/* One port of an mtty, as its driver has left it. */
+struct work_uart {
+	uint64_t sent, received; /* bytes; its FIFO holds those in between */
+	uint32_t divisor;
+	uint8_t lcr, ier, mcr, scr;
+	uint32_t latched; /* LCR's DLAB: the divisor is seen, and not the FIFO */
+	uint32_t single; /* its FIFO is off */
+	uint32_t overrun; /* a byte came for which there was no room, and none since */
+	uint32_t reserved;
+};
+
+/*
+ * One device's driver: the first part is both kinds', the next one that of the simulated device.
+ * Written by the vCPU that drives it alone.
+ */
 struct work_device {
+	uint32_t kind; /* enum work_device_kind */
+	uint32_t port_count; /* of an mtty */
 	uint64_t bar4_gpa; /* for other devices' DMA */
 	uint64_t ring_gpa, source_gpa, slots_gpa, beat_gpa;
 	uint32_t vcpu;
@@ -201,6 +231,9 @@ struct work_device {
 	uint64_t random;
 	uint64_t slot_sequence[WORK_SLOTS_MAX]; /* 0: nothing there yet */
 	uint8_t slot_command[WORK_SLOTS_MAX];
+
+	uint32_t selftest_port, reserved; /* selftest=uart */
+	struct work_uart uarts[WORK_UARTS_MAX];
 };
 
 /* The world, as the guest brings it. vector is the device's own (0 completion, 1 beat). */
@@ -208,7 +241,10 @@ struct work_env {
 	void *ctx;
 	uint8_t *ram; /* where guest-physical address 0 is; NULL on bare metal */
 	uint64_t (*ticks)(void *ctx);
-	/* ~0 for a device that does not answer, as on a PCI bus; bar is 0 or 4, size 4 or 8. */
+	/*
+	 * Ones for a device that does not answer, as on a PCI bus. bar is 0 or 4 and size 4 or 8;
+	 * of an mtty 0 or 1, and size 1.
+	 */
 	uint64_t (*reg_read)(void *ctx, uint32_t device, uint32_t bar, uint32_t offset,
 			     uint32_t size);
 	void (*reg_write)(void *ctx, uint32_t device, uint32_t bar, uint32_t offset, uint32_t size,
@@ -236,8 +272,8 @@ struct work {
 
 /*
  * Set up. The caller has zeroed all structs, and filled in shared->vcpu_count, ->device_count,
- * ->p2p,
- * ->ticks_per_ms, ->ranges (all free memory), and the devices' bar4_gpa.
+ * ->p2p (only if all devices are simulated ones), ->ticks_per_ms, ->ranges (all free memory), and
+ * the devices' kind, and bar4_gpa or port_count.
  */
 
 /* 0, or -1 with the text of the knob that is wrong in bad. */
@@ -301,7 +337,9 @@ void work_corrupt_add(struct work *work, const struct work_corrupt_record *recor
 void work_memory_step(struct work *work, uint32_t vcpu, uint64_t elapsed);
 void work_memory_damage(struct work *work, uint32_t selftest);
 
+/* A device's driver: of the simulated device, of an mtty. */
 void work_device_step(struct work *work, uint32_t device);
+void work_mtty_step(struct work *work, uint32_t device);
 /* One piece of the verification of pass number wanted; while no command is under way. */
 void work_device_verify(struct work *work, uint32_t device, uint64_t wanted);
 /* Is what command number sequence of the device wrote still there? */

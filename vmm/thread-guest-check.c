@@ -35,7 +35,7 @@ bool thread_shared_fits(const struct thread_guest *guest, const struct work_shar
 		  shared->ticks_per_ms == THREAD_TICKS_PER_MS;
 
 	ok = ok && knobs->dma_len >= 256 && knobs->dma_len <= WORK_DMA_LEN_MAX &&
-	     knobs->dma_len % 8 == 0 && knobs->selftest <= WORK_SELFTEST_COMMAND &&
+	     knobs->dma_len % 8 == 0 && knobs->selftest <= WORK_SELFTEST_UART &&
 	     (knobs->zero_percent <= 99 && knobs->comp_percent <= 100) && knobs->rate <= 1u << 30;
 	ok = ok && shared->console_used <= WORK_CONSOLE_MAX &&
 	     shared->console_sent <= shared->console_used &&
@@ -58,22 +58,43 @@ bool thread_vcpu_fits(const struct thread_guest *guest, uint32_t index,
 	       vcpu->verify_cursor <= pages && vcpu->random != 0;
 }
 
-bool thread_device_fits(const struct thread_guest *guest, uint32_t index,
-			const struct work_device *device)
+static bool sim_fits(const struct thread_guest *guest, uint32_t index,
+		     const struct work_device *device)
 {
 	uint64_t length = guest->shared.knobs.dma_len;
 
 	return device->bar4_gpa == guest->devices[index].bar4_gpa &&
-	       device->vcpu == index % guest->guest.vcpu_count &&
 	       device->state <= WORK_DEVICE_WAITING && device->command < WORK_COMMANDS &&
 	       device->slot_count > 0 && device->slot_count <= WORK_SLOTS_MAX &&
 	       device->slot < device->slot_count && device->verify_i < device->slot_count + 64 &&
 	       (device->verify_phase != 1 || device->verify_i < device->slot_count) &&
 	       (device->state == WORK_DEVICE_NEW || device->state_blocks > 0) &&
-	       device->state_blocks <= UINT32_MAX && device->random != 0 &&
+	       device->state_blocks <= UINT32_MAX &&
 	       (device->state != WORK_DEVICE_WAITING || device->commands > 0) &&
 	       in_memory(guest, device->ring_gpa, 16ull * WORK_RING_ENTRIES) &&
 	       in_memory(guest, device->beat_gpa, 8ull * WORK_BEAT_ENTRIES) &&
 	       in_memory(guest, device->source_gpa, length) &&
 	       in_memory(guest, device->slots_gpa, length * device->slot_count);
+}
+
+/* Numbers of bytes are counted down; all else of it is only compared with what the device says. */
+static bool mtty_fits(const struct work_device *device)
+{
+	bool ok = device->state <= WORK_DEVICE_IDLE;
+
+	for (uint32_t i = 0; i < WORK_UARTS_MAX; i++)
+		ok = ok && device->uarts[i].received <= device->uarts[i].sent &&
+		     device->uarts[i].sent - device->uarts[i].received < WORK_UART_FIFO;
+	return ok;
+}
+
+bool thread_device_fits(const struct thread_guest *guest, uint32_t index,
+			const struct work_device *device)
+{
+	if (device->kind != guest->devices[index].kind ||
+	    device->port_count != guest->devices[index].port_count ||
+	    device->vcpu != index % guest->guest.vcpu_count || device->random == 0)
+		return false;
+	return device->kind == WORK_DEVICE_MTTY ? mtty_fits(device)
+						: sim_fits(guest, index, device);
 }

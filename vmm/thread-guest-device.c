@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The thread guest's devices: opened, given the guest's memory and each other's, their interrupts
- * made eventfds. No PCI bus: the workload drives them through their tables.
+ * The thread guest's devices, of the kinds that the workload can drive: opened, given the guest's
+ * memory and each other's, their interrupts made eventfds. No PCI bus: the workload drives them
+ * through their tables.
  */
 #include "thread-guest.h"
 
@@ -17,18 +18,48 @@
 #include "fail.h"
 
 #define PCI_COMMAND 0x04u
-#define PCI_COMMAND_ON 0x0406u /* memory, bus master, no INTx */
+#define PCI_COMMAND_ON 0x0407u /* ports, memory, bus master, no INTx */
 #define REGION_CONFIG 7u
+#define REGION_BAR1 1u
 #define REGION_BAR4 4u
 #define IRQ_MSIX 2u
 
 int thread_device_irqs_set(struct thread_guest *guest, uint32_t index, struct hf_error *err)
 {
 	const struct hf_session_device *device = &guest->guest.devices[index];
-	int r = device->device.ops->irqs_set(device->device.self, IRQ_MSIX, THREAD_VECTORS,
-					     guest->devices[index].irq_fd);
+	int r;
 
+	if (guest->devices[index].kind == WORK_DEVICE_MTTY)
+		return 0; /* it is polled */
+	r = device->device.ops->irqs_set(device->device.self, IRQ_MSIX, THREAD_VECTORS,
+					 guest->devices[index].irq_fd);
 	return r < 0 ? fail(err, HF_E_DEVICE_CONFIG, -r, "%s: enabling MSI-X", device->name) : 0;
+}
+
+/* What it is, and so which driver it needs. */
+static int device_identify(struct thread_guest *guest, uint32_t index, struct hf_error *err)
+{
+	const struct hf_session_device *device = &guest->guest.devices[index];
+	const struct hf_device_ops *ops = device->device.ops;
+	struct hf_region_info second;
+	uint16_t ids[2];
+	int r = ops->region_read(device->device.self, REGION_CONFIG, 0, ids, sizeof(ids));
+
+	if (r >= 0)
+		r = ops->region_info(device->device.self, REGION_BAR1, &second);
+	if (r < 0)
+		return fail(err, HF_E_DEVICE_CONFIG, -r, "%s: asking what it is", device->name);
+	if (ids[0] == HF_SIM_VENDOR_ID && ids[1] == HF_SIM_DEVICE_ID) {
+		guest->devices[index].kind = WORK_DEVICE_SIM;
+	} else if (ids[0] == WORK_MTTY_VENDOR_ID && ids[1] == WORK_MTTY_DEVICE_ID) {
+		guest->devices[index].kind = WORK_DEVICE_MTTY;
+		guest->devices[index].port_count = second.size ? 2 : 1;
+	} else {
+		return fail(err, HF_E_UNSUPPORTED, 0,
+			    "%s: the thread guest has no driver for a %04x:%04x", device->name,
+			    ids[0], ids[1]);
+	}
+	return 0;
 }
 
 static int device_open(struct thread_guest *guest, const struct guest_config *config,
@@ -46,6 +77,9 @@ static int device_open(struct thread_guest *guest, const struct guest_config *co
 	if (r != 0)
 		return fail_prefix(err, r, "device %s", uri);
 	guest->guest.device_count++;
+	r = device_identify(guest, index, err);
+	if (r != 0)
+		return r;
 	for (uint32_t v = 0; v < THREAD_VECTORS; v++) {
 		guest->devices[index].irq_fd[v] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 		if (guest->devices[index].irq_fd[v] < 0)

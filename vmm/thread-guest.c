@@ -159,8 +159,11 @@ static int work_begin(struct thread_guest *guest, const char *command_line, stru
 	if (guest->memory_bytes > THREAD_RAM_GPA)
 		shared->ranges[0].size = guest->memory_bytes - THREAD_RAM_GPA;
 	shared->range_count = 1;
-	for (uint32_t i = 0; i < guest->guest.device_count; i++)
+	for (uint32_t i = 0; i < guest->guest.device_count; i++) {
+		guest->work_devices[i].kind = guest->devices[i].kind;
+		guest->work_devices[i].port_count = guest->devices[i].port_count;
 		guest->work_devices[i].bar4_gpa = guest->devices[i].bar4_gpa;
+	}
 	if (work_layout(&guest->work) != 0)
 		return fail(err, HF_E_INVALID, 0,
 			    "%ju bytes of memory are too little for this command line",

@@ -33,6 +33,8 @@ struct thread_device {
 	uint64_t irq_count[THREAD_VECTORS]; /* taken; the driving vCPU's while it runs */
 	void *bar4; /* mapped, for the other devices' DMA; NULL if it cannot be */
 	uint64_t bar4_gpa;
+	uint32_t kind; /* enum work_device_kind */
+	uint32_t port_count; /* of an mtty */
 };
 
 struct thread_guest {
@@ -96,7 +98,7 @@ void thread_console_close(struct thread_guest *guest);
 int thread_devices_open(struct thread_guest *guest, const struct guest_config *config,
 			struct hf_error *err);
 void thread_devices_close(struct thread_guest *guest);
-/* Let MSI-X signal the eventfds; once more after a load. */
+/* Let MSI-X signal the eventfds, if the driver uses it; once more after a load. */
 int thread_device_irqs_set(struct thread_guest *guest, uint32_t device, struct hf_error *err);
 
 /* ---- thread-guest-check.c ---------------------------------------------------------------------
