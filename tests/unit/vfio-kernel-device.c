@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/types.h>
 #include <cmocka.h>
 
@@ -288,9 +289,14 @@ static int set_intx(struct kernel_device *d, const struct vfio_irq_set *set)
 		d->intx_fd = d->intx_unmask_fd = -1;
 		return 0;
 	}
-	if (set->count != 1 || set->start || !(set->flags & VFIO_IRQ_SET_DATA_EVENTFD) ||
-	    d->msix_count)
+	if (set->count != 1 || set->start || d->msix_count)
 		return -EINVAL;
+	if (set->flags == (VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_UNMASK))
+		return d->intx_fd >= 0 ? eventfd_write(d->intx_unmasked_fd, 1) : -EINVAL;
+	if (!(set->flags & VFIO_IRQ_SET_DATA_EVENTFD))
+		return -EINVAL;
+	if ((set->flags & VFIO_IRQ_SET_ACTION_UNMASK) && d->no_unmask_fd)
+		return -ENOTTY;
 	if (set->flags & VFIO_IRQ_SET_ACTION_TRIGGER)
 		memcpy(&d->intx_fd, set->data, 4);
 	else if ((set->flags & VFIO_IRQ_SET_ACTION_UNMASK) && d->intx_fd >= 0)

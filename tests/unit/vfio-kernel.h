@@ -52,6 +52,8 @@ struct kernel_device {
 	uint32_t reports;
 	uint64_t report_most; /* bytes of memory in one REPORT */
 	int intx_fd, intx_unmask_fd;
+	int no_unmask_fd; /* as mtty: unmasking is by ioctl */
+	int intx_unmasked_fd; /* told of each of these */
 	uint32_t msix_enables;
 	char token[64];
 

@@ -3,6 +3,9 @@
  * How a kernel device is named and opened, what is said when something is missing for it, and what
  * it then says of its regions and interrupts. On the kernel of vfio-kernel.h, and on this host's.
  */
+#include <sys/eventfd.h>
+#include <unistd.h>
+
 #include "backend/device/vfio/uri.h"
 #include "device-fixture.h"
 #include "vfio-kernel.h"
@@ -323,6 +326,37 @@ static void intx_has_an_eventfd_that_unmasks_it(void **state)
 	hf_device_close(&d);
 }
 
+/* As mtty: the driver says ENOTTY, and the caller notices nothing of it. */
+static void intx_is_unmasked_for_a_driver_that_cannot(void **state)
+{
+	struct kernel_device *k = &kernel.devices[0];
+	struct hf_device d = opened("vfio:" PCI);
+	int fds[2] = { 90, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
+	eventfd_t count;
+
+	(void)state;
+	k->no_unmask_fd = 1;
+	k->intx_unmasked_fd = eventfd(0, EFD_CLOEXEC);
+	assert_true(fds[1] >= 0 && k->intx_unmasked_fd >= 0);
+	assert_int_equal(set(d, 0, 2, fds), 0);
+	assert_true(k->intx_fd == 90 && k->intx_unmask_fd == -1);
+	for (uint32_t i = 0; i < 3; i++) {
+		assert_int_equal(eventfd_write(fds[1], 1), 0);
+		assert_int_equal(eventfd_read(k->intx_unmasked_fd, &count), 0); /* waits */
+	}
+	/* Armed anew, by other eventfds; then no more. */
+	assert_int_equal(set(d, 0, 2, fds), 0);
+	assert_int_equal(eventfd_write(fds[1], 1), 0);
+	assert_int_equal(eventfd_read(k->intx_unmasked_fd, &count), 0);
+	assert_int_equal(set(d, 0, 0, NULL), 0);
+	assert_int_equal(eventfd_write(fds[1], 1), 0);
+	assert_int_equal(eventfd_read(fds[1], &count), 0); /* nobody else has taken it */
+	assert_int_equal(set(d, 0, 2, fds), 0);
+	hf_device_close(&d); /* with it armed */
+	(void)close(fds[1]);
+	(void)close(k->intx_unmasked_fd);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -338,6 +372,7 @@ int main(void)
 		TEST(a_short_configuration_space_is_made_whole),
 		TEST(vectors_are_what_was_set_last),
 		TEST(intx_has_an_eventfd_that_unmasks_it),
+		TEST(intx_is_unmasked_for_a_driver_that_cannot),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -265,10 +265,21 @@ static int set_trigger(struct vfio *v, uint32_t index, uint32_t count, const int
 	return 0;
 }
 
+/* The driver unmasks by the caller's eventfd, or somebody does for it. */
+static int set_unmask(struct vfio *v, int eventfd)
+{
+	int r = set_eventfds(v, VFIO_PCI_INTX_IRQ_INDEX, VFIO_IRQ_SET_ACTION_UNMASK, 1, 1,
+			     &eventfd);
+
+	return r == -ENOTTY ? vfio_unmask_start(v, eventfd) : r;
+}
+
 static int irqs_set_locked(struct vfio *v, uint32_t index, uint32_t count, const int *eventfds)
 {
 	int r;
 
+	if (index == VFIO_PCI_INTX_IRQ_INDEX)
+		vfio_unmask_stop(v);
 	if (count == 0)
 		return v->irqs[index].enabled ? disable(v, index) : 0;
 	if (index != VFIO_PCI_INTX_IRQ_INDEX || count == 1)
@@ -276,7 +287,10 @@ static int irqs_set_locked(struct vfio *v, uint32_t index, uint32_t count, const
 	r = set_trigger(v, index, 1, eventfds);
 	if (r < 0)
 		return r;
-	return set_eventfds(v, index, VFIO_IRQ_SET_ACTION_UNMASK, 1, 1, eventfds + 1);
+	r = set_unmask(v, eventfds[1]);
+	if (r < 0)
+		(void)disable(v, index); /* the first failure counts */
+	return r;
 }
 
 int vfio_irqs_set(void *self, uint32_t index, uint32_t count, const int *eventfds)

@@ -2,7 +2,8 @@
 /*
  * A kernel device behind struct hf_device_ops: what its parts share. vfio.c opens and closes it and
  * has the table, state.c the arcs and the data, dirty.c the dirty pages, region.c regions and
- * interrupts. It does not give the device to KVM and emulates nothing: that is the VMM's.
+ * interrupts, unmask.c what INTx needs of some drivers. It does not give the device to KVM and
+ * emulates nothing: that is the VMM's.
  */
 #ifndef BACKEND_DEVICE_VFIO_VFIO_H
 #define BACKEND_DEVICE_VFIO_VFIO_H
@@ -28,6 +29,12 @@ struct vfio_irq {
 	uint32_t enabled; /* vectors that the kernel has now */
 };
 
+/* Who unmasks INTx in the driver's place (unmask.c). Immutable while it runs. */
+struct vfio_unmask {
+	int runs, event_fd, stop_fd, device_fd;
+	pthread_t thread;
+};
+
 struct vfio {
 	struct vfio_config config;
 	struct vfio_member member; /* the descriptor, and the share in the address space */
@@ -41,8 +48,9 @@ struct vfio {
 	enum vfio_dirty dirty;
 
 	/* Any thread's. */
-	pthread_mutex_t lock; /* of irqs */
+	pthread_mutex_t lock; /* of irqs and unmask */
 	struct vfio_irq irqs[VFIO_IRQS_MAX];
+	struct vfio_unmask unmask;
 };
 
 /* "vfio:", whose rest is given. */
@@ -80,5 +88,10 @@ int vfio_region_read(void *self, uint32_t index, uint64_t offset, void *buf, siz
 int vfio_region_write(void *self, uint32_t index, uint64_t offset, const void *buf, size_t size);
 int vfio_irq_count(void *self, uint32_t index, uint32_t *ret_count);
 int vfio_irqs_set(void *self, uint32_t index, uint32_t count, const int *eventfds);
+
+/* ---- unmask.c; with the lock ---- */
+/* Unmask INTx whenever event_fd, the caller's, is signalled. -errno. */
+int vfio_unmask_start(struct vfio *v, int event_fd);
+void vfio_unmask_stop(struct vfio *v); /* it need not run */
 
 #endif
