@@ -148,19 +148,40 @@ int irq_message_send(const struct irq *irq, const struct irq_message *message)
 	return ioctl(irq->vm->vm_fd, KVM_SIGNAL_MSI, &msi) < 0 ? -errno : 0;
 }
 
-static int irqfd(const struct irq *irq, int eventfd, uint32_t gsi, uint32_t flags)
+static int irqfd(const struct irq *irq, int eventfd, int resample, uint32_t gsi, uint32_t flags)
 {
-	struct kvm_irqfd request = { .fd = (uint32_t)eventfd, .gsi = gsi, .flags = flags };
+	struct kvm_irqfd request = {
+		.fd = (uint32_t)eventfd,
+		.gsi = gsi,
+		.flags = flags | (resample >= 0 ? KVM_IRQFD_FLAG_RESAMPLE : 0),
+		.resamplefd = resample >= 0 ? (uint32_t)resample : 0,
+	};
 
 	return ioctl(irq->vm->vm_fd, KVM_IRQFD, &request) < 0 ? -errno : 0;
 }
 
 int irq_eventfd_attach(const struct irq *irq, int eventfd, uint32_t gsi)
 {
-	return irqfd(irq, eventfd, gsi, 0);
+	return irqfd(irq, eventfd, -1, gsi, 0);
 }
 
 int irq_eventfd_detach(const struct irq *irq, int eventfd, uint32_t gsi)
 {
-	return irqfd(irq, eventfd, gsi, KVM_IRQFD_FLAG_DEASSIGN);
+	return irqfd(irq, eventfd, -1, gsi, KVM_IRQFD_FLAG_DEASSIGN);
+}
+
+uint32_t irq_pin_of(uint32_t slot)
+{
+	return IRQ_FIRST_PCI + slot % (IRQ_FIRST_MSI - IRQ_FIRST_PCI);
+}
+
+int irq_pin_attach(const struct irq *irq, int trigger, int resample, uint32_t gsi)
+{
+	assert(gsi >= IRQ_FIRST_PCI && gsi < IRQ_FIRST_MSI && resample >= 0);
+	return irqfd(irq, trigger, resample, gsi, 0);
+}
+
+int irq_pin_detach(const struct irq *irq, int trigger, int resample, uint32_t gsi)
+{
+	return irqfd(irq, trigger, resample, gsi, KVM_IRQFD_FLAG_DEASSIGN);
 }

@@ -14,6 +14,7 @@
 #include "kvm-vm.h"
 
 #define IRQ_SERIAL 4u
+#define IRQ_FIRST_PCI 16u /* the IOAPIC's pins 16 to 23 are PCI's */
 #define IRQ_FIRST_MSI 24u
 #define IRQ_GSI_MAX 1024u
 
@@ -50,5 +51,15 @@ int irq_message_send(const struct irq *irq, const struct irq_message *message);
  */
 int irq_eventfd_attach(const struct irq *irq, int eventfd, uint32_t gsi);
 int irq_eventfd_detach(const struct irq *irq, int eventfd, uint32_t gsi);
+
+/* The IOAPIC's pin for a slot of the PCI bus; slots that are 8 apart share one. */
+uint32_t irq_pin_of(uint32_t slot);
+/*
+ * The same for a level-triggered pin: trigger's counts raise it, and when the guest has ended the
+ * interrupt, KVM lowers it and signals resample. At the return of detach it is low, unless another
+ * holds it.
+ */
+int irq_pin_attach(const struct irq *irq, int trigger, int resample, uint32_t gsi);
+int irq_pin_detach(const struct irq *irq, int trigger, int resample, uint32_t gsi);
 
 #endif

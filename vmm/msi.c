@@ -87,6 +87,12 @@ void msi_free(struct pci_device *device)
 	vectors_free(device, &device->msi.vectors);
 }
 
+bool msi_enabled(const struct pci_device *device)
+{
+	return device->msi.vectors.count != 0 &&
+	       (pci_config_u16(device, device->msi.capability + 2) & CONTROL_ENABLE) != 0;
+}
+
 bool msi_covers(const struct pci_device *device, uint32_t offset, uint32_t size)
 {
 	const struct msi *msi = &device->msi;

@@ -76,6 +76,12 @@ void msix_free(struct pci_device *device)
 	vectors_free(device, &device->msix.vectors);
 }
 
+bool msix_enabled(const struct pci_device *device)
+{
+	return device->msix.count != 0 &&
+	       (pci_config_u16(device, device->msix.capability + 2) & CONTROL_ENABLE) != 0;
+}
+
 int msix_vectors_update(struct pci_device *device, bool deliver)
 {
 	return vectors_update(device, &device->msix.vectors, 0, device->msix.count, deliver);

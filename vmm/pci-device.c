@@ -3,7 +3,7 @@
  * One PCI function and its configuration space. Each byte of it is either emulated, then the guest
  * sees ours and the device never hears of it, or it is the device's own. COMMAND is both: ours, and
  * told to the device. Emulated are: COMMAND, header type, BARs, ROM (there is none), the list of
- * capabilities, the interrupt line and pin (there is none), MSI's registers, MSI-X's control.
+ * capabilities, the interrupt line and pin, MSI's registers, MSI-X's control.
  */
 #include "pci-device.h"
 
@@ -17,8 +17,6 @@
 #define HEADER_TYPE 0x0eu
 #define ROM 0x30u
 #define CAPABILITIES 0x34u
-#define INTERRUPT_LINE 0x3cu
-#define INTERRUPT_PIN 0x3du
 #define STATUS_CAPABILITIES 0x10u
 #define COMMAND_WRITABLE 0x0547u /* I/O, memory, bus master, parity, SERR, INTx disable */
 #define CAP_MSI 0x05u
@@ -105,6 +103,27 @@ static bool touches(uint32_t offset, uint32_t size, uint32_t start, uint32_t len
 	return offset < start + length && start < offset + size;
 }
 
+/* A device takes one kind of interrupt at a time: the pin goes first, and comes last. */
+static int follow_interrupts(struct pci_device *device, uint32_t offset, uint32_t size)
+{
+	bool msi = msi_covers(device, offset, size);
+	bool msix =
+		device->msix.count != 0 && touches(offset, size, device->msix.capability + 2, 2);
+	int r;
+
+	if (!msi && !msix && !touches(offset, size, PCI_COMMAND, 2))
+		return 0;
+	r = intx_release(device);
+	if (r == 0 && msix)
+		r = msix_control_update(device, true);
+	if (r == 0 && msi)
+		r = msi_update(device, true);
+	/* Before the machine is connected, the pin waits until it is, or for what is loaded. */
+	if (r == 0 && device->pci->connected)
+		r = intx_update(device);
+	return r;
+}
+
 /* What has to follow from emulated bytes that have changed. */
 static int follow(struct pci_device *device, uint32_t offset, uint32_t size, uint16_t old_command)
 {
@@ -120,12 +139,7 @@ static int follow(struct pci_device *device, uint32_t offset, uint32_t size, uin
 		r = bars_update(device);
 	if (r == 0 && command != old_command && !on)
 		r = pci_command_forward(device);
-	if (r == 0 && device->msix.count != 0 &&
-	    touches(offset, size, device->msix.capability + 2, 2))
-		r = msix_control_update(device, true);
-	if (r == 0 && msi_covers(device, offset, size))
-		r = msi_update(device, true);
-	return r;
+	return r == 0 ? follow_interrupts(device, offset, size) : r;
 }
 
 int pci_config_write(struct pci_device *device, uint32_t offset, const uint8_t *data, uint32_t size)
@@ -237,13 +251,13 @@ static int set_up(struct pci_device *device, struct hf_error *err)
 	pci_config_emulate(device, HEADER_TYPE, 1, 0, 0);
 	pci_config_emulate(device, PCI_COMMAND, 2, 0, COMMAND_WRITABLE);
 	pci_config_emulate(device, ROM, 4, 0, 0);
-	pci_config_emulate(device, INTERRUPT_LINE, 1, 0, 0xff);
-	pci_config_emulate(device, INTERRUPT_PIN, 1, 0, 0);
 	r = link_capabilities(device, err);
 	if (r == 0)
 		r = msix_new(device, err);
 	if (r == 0)
 		r = msi_new(device, err);
+	if (r == 0)
+		r = intx_new(device, err);
 	if (r == 0)
 		r = bars_new(device, err);
 	if (r != 0)
@@ -302,6 +316,7 @@ void pci_device_free(struct pci_device *device)
 	ops = device->device.ops;
 	msix_free(device);
 	msi_free(device);
+	intx_free(device);
 	bars_free(device);
 	for (uint32_t i = 0; i < device->pci->memory->count; i++) {
 		const struct hf_memory_region *region = &device->pci->memory->regions[i];

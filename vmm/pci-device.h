@@ -2,8 +2,8 @@
 /*
  * One PCI function: a VFIO-shaped device behind hf_device_ops. Three ideas: its configuration
  * space (pci-device.c), its BARs (pci-bar.c), its interrupts (vectors.c, and what the guest sees of
- * them: msix.c, msi.c). Everything here is called with the bus's lock held, or before there are
- * vCPUs.
+ * them: msix.c, msi.c; its pin: intx.c). Everything here is called with the bus's lock held, or
+ * before there are vCPUs.
  */
 #ifndef VMM_PCI_DEVICE_H
 #define VMM_PCI_DEVICE_H
@@ -16,12 +16,14 @@
 
 /* VFIO's indexes (linux/vfio.h, VFIO_PCI_*). */
 #define REGION_CONFIG 7u
+#define IRQ_INDEX_INTX 0u
 #define IRQ_INDEX_MSI 1u
 #define IRQ_INDEX_MSIX 2u
 
 #define PCI_COMMAND 0x04u
 #define PCI_COMMAND_IO 0x0001u
 #define PCI_COMMAND_MEMORY 0x0002u
+#define PCI_COMMAND_INTX_DISABLE 0x0400u
 #define PCI_STATUS 0x06u
 #define PCI_BAR0 0x10u
 
@@ -77,6 +79,15 @@ struct msi {
 	struct vectors vectors;
 };
 
+struct intx {
+	bool present; /* the device has an interrupt pin */
+	uint32_t gsi;
+	int trigger, resample; /* eventfds: the device signals, and KVM, when the guest is done */
+	bool armed; /* the device has them */
+	bool attached; /* KVM has them */
+	bool pending; /* the guest may not have seen it: it is raised when KVM has them again */
+};
+
 struct pci_device {
 	struct pci *pci;
 	uint32_t index; /* in pci->devices; the slot is one more */
@@ -90,6 +101,7 @@ struct pci_device {
 	struct bar bars[PCI_BARS];
 	struct msix msix;
 	struct msi msi;
+	struct intx intx;
 };
 
 /* ---- pci-device.c --------------------------------------------------------------------------- */
@@ -142,10 +154,24 @@ int vectors_disarm(struct pci_device *device, struct vectors *vectors);
 int vectors_collect(struct pci_device *device, struct vectors *vectors);
 bool vectors_pending(struct vectors *vectors, uint32_t index);
 
+/* ---- intx.c --------------------------------------------------------------------------------- */
+
+int intx_new(struct pci_device *device, struct hf_error *err);
+void intx_free(struct pci_device *device);
+/*
+ * What COMMAND and the capabilities do not let it have any more is taken from it, before MSI or
+ * MSI-X is enabled; what they let it have is given to it, after. These and collect: 0 or -errno.
+ */
+int intx_release(struct pci_device *device);
+int intx_update(struct pci_device *device);
+/* What the device has signalled is with the LAPICs, or pending here. */
+int intx_collect(struct pci_device *device);
+
 /* ---- msi.c ---------------------------------------------------------------------------------- */
 
 int msi_new(struct pci_device *device, struct hf_error *err);
 void msi_free(struct pci_device *device);
+bool msi_enabled(const struct pci_device *device); /* as its register says */
 /* Are any of these bytes of configuration space registers of the capability? */
 bool msi_covers(const struct pci_device *device, uint32_t offset, uint32_t size);
 /* They have changed. 0 or -errno. */
@@ -159,6 +185,7 @@ void msi_hide_pending(const struct pci_device *device, uint8_t config[PCI_CONFIG
 
 int msix_new(struct pci_device *device, struct hf_error *err);
 void msix_free(struct pci_device *device);
+bool msix_enabled(const struct pci_device *device); /* as its register says */
 /* The capability's control register has changed. deliver: as below. 0 or -errno. */
 int msix_control_update(struct pci_device *device, bool deliver);
 /* Attach and detach vectors as enable and mask bits say; deliver: what is pending goes out. */

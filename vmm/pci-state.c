@@ -13,7 +13,7 @@
 
 #include "fail.h"
 
-#define LAYOUT_VERSION 2u
+#define LAYOUT_VERSION 3u
 #define HINTS_MAX 64u
 #define CAP_POWER 0x01u
 #define CAP_EXPRESS 0x10u
@@ -47,6 +47,7 @@ static void put_function(const struct pci_device *device, struct writer *writer)
 	put(writer, device->ids, sizeof(device->ids));
 	put_u32(writer, device->msix.count);
 	put_u32(writer, device->msi.vectors.count);
+	put_u32(writer, device->intx.present ? 1 : 0);
 	for (uint32_t i = 0; i < PCI_BARS; i++)
 		put_u64(writer, kind_of(&device->bars[i]));
 	put_hints(&device->msix, writer);
@@ -86,7 +87,7 @@ static int check_function(const struct pci_device *device, struct reader *reader
 {
 	const uint16_t *here = device->ids;
 	uint16_t ids[2];
-	uint32_t vectors;
+	uint32_t vectors, pins;
 
 	take(reader, ids, sizeof(ids));
 	if (ids[0] != here[0] || ids[1] != here[1])
@@ -103,6 +104,12 @@ static int check_function(const struct pci_device *device, struct reader *reader
 		return fail(err, HF_E_MISMATCH, 0,
 			    "device %s has %u MSI vectors at the source and %u at the target",
 			    device->name, vectors, device->msi.vectors.count);
+	pins = take_u32(reader);
+	if (pins != (device->intx.present ? 1 : 0))
+		return fail(err, HF_E_MISMATCH, 0,
+			    "device %s has %s interrupt pin at the source and %s at the target",
+			    device->name, pins != 0 ? "an" : "no",
+			    device->intx.present ? "one" : "none");
 	for (uint32_t i = 0; i < PCI_BARS; i++) {
 		uint64_t size = take_u64(reader);
 		uint64_t size_here = kind_of(&device->bars[i]);
@@ -159,6 +166,8 @@ static int save(struct pci_device *device, struct writer *writer)
 	if (r == 0)
 		r = vectors_collect(device, &device->msi.vectors);
 	if (r == 0)
+		r = intx_collect(device);
+	if (r == 0)
 		r = pci_config_read(device, 0, config, sizeof(config));
 	if (r < 0)
 		return r;
@@ -183,6 +192,7 @@ static int save(struct pci_device *device, struct writer *writer)
 	put_u32(writer, device->msi.vectors.count);
 	for (uint32_t i = 0; i < device->msi.vectors.count; i++)
 		put_u32(writer, device->msi.vectors.vector[i].pending ? 1 : 0);
+	put_u32(writer, device->intx.pending ? 1 : 0);
 	return writer->overflow ? -EMSGSIZE : 0;
 }
 
@@ -325,6 +335,7 @@ static int load_vectors(struct pci_device *device, struct reader *reader, struct
 {
 	struct msix *msix = &device->msix;
 	uint32_t count = take_u32(reader);
+	bool pending;
 	int r;
 
 	if (count != msix->count)
@@ -347,12 +358,18 @@ static int load_vectors(struct pci_device *device, struct reader *reader, struct
 			    device->msi.vectors.count);
 	for (uint32_t i = 0; i < count; i++)
 		device->msi.vectors.vector[i].pending = take_u32(reader) != 0;
+	pending = take_u32(reader) != 0;
 	if (!reader_complete(reader))
 		return fail(err, HF_E_DEVICE_CONFIG, 0, "the configuration has the wrong length");
 	/* What is pending goes out when the vCPUs run: their LAPICs may not be loaded yet. */
-	r = msix_control_update(device, false);
+	r = intx_release(device);
+	if (r == 0)
+		r = msix_control_update(device, false);
 	if (r == 0)
 		r = msi_update(device, false);
+	device->intx.pending = pending;
+	if (r == 0)
+		r = intx_update(device);
 	return r < 0 ? fail(err, HF_E_DEVICE_CONFIG, -r, "its interrupt vectors") : 0;
 }
 

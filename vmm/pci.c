@@ -312,14 +312,18 @@ static int interrupts_deliver(struct pci_device *device)
 {
 	int r = msix_vectors_update(device, true);
 
-	return r == 0 ? msi_update(device, true) : r;
+	if (r == 0)
+		r = msi_update(device, true);
+	return r == 0 ? intx_update(device) : r;
 }
 
 static int interrupts_collect(struct pci_device *device)
 {
 	int r = vectors_collect(device, &device->msix.vectors);
 
-	return r == 0 ? vectors_collect(device, &device->msi.vectors) : r;
+	if (r == 0)
+		r = vectors_collect(device, &device->msi.vectors);
+	return r == 0 ? intx_collect(device) : r;
 }
 
 int pci_interrupts_deliver(struct pci *pci)
@@ -327,6 +331,7 @@ int pci_interrupts_deliver(struct pci *pci)
 	int r = 0;
 
 	(void)pthread_mutex_lock(&pci->lock);
+	pci->connected = true;
 	for (uint32_t i = 0; i < pci->device_count && r == 0; i++)
 		r = interrupts_deliver(pci->devices[i]);
 	(void)pthread_mutex_unlock(&pci->lock);
@@ -338,6 +343,7 @@ int pci_interrupts_settle(struct pci *pci)
 	int r = 0;
 
 	(void)pthread_mutex_lock(&pci->lock);
+	pci->connected = false;
 	for (uint32_t i = 0; i < pci->device_count && r == 0; i++)
 		r = interrupts_collect(pci->devices[i]);
 	(void)pthread_mutex_unlock(&pci->lock);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The PCI bus: a host bridge at 00.0 and, from 01.0 on, one function for each VFIO-shaped device.
- * Configuration space by ports 0xcf8 and 0xcfc; no ECAM, no bridges, no INTx.
+ * Configuration space by ports 0xcf8 and 0xcfc; no ECAM, no bridges.
  *
  * One lock guards the bus and everything its devices have here (BARs, MSI-X, configuration). It is
  * held while a device is asked for configuration space, interrupts or DMA maps, but not while its
@@ -42,6 +42,7 @@ struct pci {
 	struct pci_device *devices[PCI_DEVICES_MAX];
 	uint64_t low_next, high_next, high_end; /* where BARs go at boot */
 	uint32_t io_next;
+	bool connected; /* interrupt pins lead into KVM: the vCPUs run, or may at once */
 	uint64_t failed_accesses; /* the device said no; the guest saw ones, or a lost write */
 };
 

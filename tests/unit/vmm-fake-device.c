@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The tests' device: it remembers what is asked of it, and fails at one call if it is told to. */
 #include <errno.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -86,7 +87,24 @@ static int fake_irq_count(void *self, uint32_t index, uint32_t *ret_count)
 
 	if (fails(self))
 		return -EIO;
-	*ret_count = index == 2 ? FAKE_VECTORS : index == 1 ? fake->msi_count : 0;
+	*ret_count = 0;
+	if (index == 0)
+		*ret_count = fake->no_pin ? 0 : 1;
+	else if (index == 1)
+		*ret_count = fake->msi_count;
+	else if (index == 2)
+		*ret_count = FAKE_VECTORS;
+	return 0;
+}
+
+/* One kind at a time, as the kernel's PCI devices have it. */
+static int pin_set(struct fake_device *fake, uint32_t count, const int *eventfds)
+{
+	if (fake->no_pin || (count != 0 && (count != 2 || fake->irq_count != 0)))
+		return -EINVAL;
+	fake->pin_count = count;
+	for (uint32_t i = 0; i < count; i++)
+		fake->pin[i] = eventfds[i];
 	return 0;
 }
 
@@ -96,7 +114,12 @@ static int fake_irqs_set(void *self, uint32_t index, uint32_t count, const int *
 
 	if (fails(fake))
 		return -EIO;
+	if (index == 0)
+		return pin_set(fake, count, eventfds);
 	if ((index != 2 && index != 1) || count > FAKE_VECTORS)
+		return -EINVAL;
+	if (count != 0 &&
+	    (fake->pin_count != 0 || (fake->irq_count != 0 && index != fake->irq_index)))
 		return -EINVAL;
 	fake->irq_count = count;
 	fake->irq_index = index;
@@ -204,6 +227,31 @@ struct hf_session_device fake_session_device(struct fake_device *fake, const cha
 
 	(void)snprintf(device.name, sizeof(device.name), "%s", name);
 	return device;
+}
+
+void fake_pin_raise(const struct fake_device *fake)
+{
+	const uint64_t one = 1;
+
+	assert_int_equal(fake->pin_count, 2);
+	assert_int_equal(write(fake->pin[0], &one, sizeof(one)), (int)sizeof(one));
+}
+
+bool fake_pin_unmasked(const struct fake_device *fake)
+{
+	uint64_t count;
+
+	assert_int_equal(fake->pin_count, 2);
+	return read(fake->pin[1], &count, sizeof(count)) == (ssize_t)sizeof(count);
+}
+
+void fake_pin_wait_unmasked(const struct fake_device *fake)
+{
+	struct pollfd pollfd = { .fd = fake->pin[1], .events = POLLIN };
+
+	assert_int_equal(fake->pin_count, 2);
+	assert_int_equal(poll(&pollfd, 1, 30000), 1);
+	assert_true(fake_pin_unmasked(fake));
 }
 
 const struct fake_map *fake_map_at(const struct fake_device *fake, uint64_t iova)

@@ -69,12 +69,23 @@ void signal_vector(const struct fake_device *fake, uint32_t index)
 	assert_int_equal(write(fake->irqs[index], &one, sizeof(one)), (int)sizeof(one));
 }
 
-bool requested(struct kvm_guest *guest, uint32_t vector)
+/* The bit of a vector in one of LAPIC 0's registers that are 256 bits wide. */
+static bool lapic_bit(struct kvm_guest *guest, uint32_t base, uint32_t vector)
 {
 	struct kvm_lapic_state lapic;
 
 	assert_int_equal(ioctl(guest->cpus.cpus[0].fd, KVM_GET_LAPIC, &lapic), 0);
-	return (lapic.regs[0x200 + vector / 32 * 0x10 + vector % 32 / 8] >> vector % 8 & 1) != 0;
+	return (lapic.regs[base + vector / 32 * 0x10 + vector % 32 / 8] >> vector % 8 & 1) != 0;
+}
+
+bool requested(struct kvm_guest *guest, uint32_t vector)
+{
+	return lapic_bit(guest, 0x200, vector);
+}
+
+bool is_in_service(struct kvm_guest *guest, uint32_t vector)
+{
+	return lapic_bit(guest, 0x100, vector);
 }
 
 /* KVM may deliver from a work queue of its own. */

@@ -73,7 +73,7 @@ struct fake_map {
 	uint32_t flags;
 };
 
-/* Four BARs, MSI and MSI-X capabilities (MSI is to be hidden), registers that remember. */
+/* Four BARs, MSI and MSI-X capabilities (MSI is to be hidden), a pin, registers that remember. */
 struct fake_device {
 	uint8_t config[256];
 	uint8_t bar0[FAKE_BAR0_SIZE];
@@ -82,11 +82,20 @@ struct fake_device {
 	uint32_t msi_count; /* how many MSI vectors it can signal: 0, so MSI is not shown */
 	uint32_t irq_count, irq_index; /* armed: MSI-X (2) or MSI (1) */
 	int irqs[FAKE_VECTORS];
+	bool no_pin;
+	uint32_t pin_count; /* 2: armed */
+	int pin[2]; /* what raises it, and what unmasks it */
 	uint32_t map_count;
 	struct fake_map maps[FAKE_MAPS_MAX];
 	uint32_t calls, fail_at; /* the fail_at-th call (from 1) fails; 0: none */
 	bool closed;
 };
+
+/* As the device does it: raise its pin, which is armed. */
+void fake_pin_raise(const struct fake_device *fake);
+/* Was it unmasked since this was asked last? wait: within 30 s. */
+bool fake_pin_unmasked(const struct fake_device *fake);
+void fake_pin_wait_unmasked(const struct fake_device *fake);
 
 struct fake_device *fake_new(void);
 /* One whose MSI is shown: at 0x40, 64-bit, maskable, with FAKE_VECTORS vectors. */
@@ -116,6 +125,8 @@ void signal_vector(const struct fake_device *fake, uint32_t index);
 /* Is the vector in LAPIC 0's request register? KVM may deliver from a work queue of its own. */
 bool requested(struct kvm_guest *guest, uint32_t vector);
 bool wait_requested(struct kvm_guest *guest, uint32_t vector);
+/* ... in its in-service register? The vCPUs are stopped. */
+bool is_in_service(struct kvm_guest *guest, uint32_t vector);
 /* The LAPIC's logical id, in the flat model. */
 void set_ldr(struct kvm_guest *guest, uint8_t id);
 /* A guest with its LAPIC on, paused, and its device's BARs decoded and MSI-X enabled. */
