@@ -7,7 +7,6 @@
 #include "pci-device.h"
 
 #include <errno.h>
-#include <sys/mman.h>
 
 #include "fail.h"
 
@@ -59,60 +58,6 @@ static int assign(struct pci *pci, struct bar *bar, struct hf_error *err)
 		    (uintmax_t)bar->size);
 }
 
-static void add_piece(struct bar *bar, uint64_t start, uint64_t end)
-{
-	if (end > start && bar->piece_count < PCI_BAR_PIECES)
-		bar->pieces[bar->piece_count++] =
-			(struct bar_piece){ .offset = start, .size = end - start };
-}
-
-static uint64_t page_up(uint64_t value)
-{
-	return round_up(value, HF_PAGE_SIZE);
-}
-
-/* The pages of a BAR that hold the MSI-X table or the PBA trap; what lies beside them is mapped. */
-static void cut(const struct msix *msix, uint32_t index, struct bar *bar)
-{
-	const uint64_t holes[2][2] = {
-		{ msix->table_offset, msix->count * 16ull },
-		{ msix->pba_offset, (msix->count + 63ull) / 64 * 8 },
-	};
-	const uint32_t bars[2] = { msix->table_bar, msix->pba_bar };
-	uint32_t first = msix->pba_offset < msix->table_offset ? 1 : 0;
-	uint64_t start = 0;
-
-	for (uint32_t i = 0; i < 2 && msix->count != 0; i++) {
-		uint32_t n = (first + i) % 2;
-		uint64_t from = holes[n][0] & ~(uint64_t)(HF_PAGE_SIZE - 1);
-
-		if (bars[n] != index || from >= bar->size)
-			continue;
-		add_piece(bar, start, from);
-		start = page_up(holes[n][0] + holes[n][1]);
-	}
-	add_piece(bar, start, bar->size);
-}
-
-static int map_host(struct pci_device *device, uint32_t index, const struct hf_region_info *info,
-		    struct hf_error *err)
-{
-	struct bar *bar = &device->bars[index];
-	void *host;
-
-	if ((info->flags & HF_REGION_MMAP) == 0 || bar->size < HF_PAGE_SIZE)
-		return 0;
-	host = mmap(NULL, bar->size, PROT_READ | PROT_WRITE, MAP_SHARED, info->mmap_fd,
-		    (off_t)info->mmap_offset);
-	if (host == MAP_FAILED)
-		return fail(err, HF_E_SYSTEM, errno, "mapping BAR %u", index);
-	bar->host = host;
-	bar->fd = info->mmap_fd;
-	bar->fd_offset = info->mmap_offset;
-	cut(&device->msix, index, bar);
-	return 0;
-}
-
 static int bar_new(struct pci_device *device, uint32_t index, bool *ret_wide, struct hf_error *err)
 {
 	const struct hf_device_ops *ops = device->device.ops;
@@ -157,13 +102,11 @@ static int bar_new(struct pci_device *device, uint32_t index, bool *ret_wide, st
 		pci_config_emulate(device, at + 4, 4, (uint32_t)(bar->gpa >> 32),
 				   (uint32_t)(~(info.size - 1) >> 32));
 	*ret_wide = bar->wide;
-	return map_host(device, index, &info, err);
+	return pieces_new(device, index, &info, err);
 }
 
 int bars_new(struct pci_device *device, struct hf_error *err)
 {
-	for (uint32_t i = 0; i < PCI_BARS; i++)
-		device->bars[i].fd = -1;
 	for (uint32_t i = 0; i < PCI_BARS; i++) {
 		bool wide = false;
 		int r = bar_new(device, i, &wide, err);
@@ -180,18 +123,10 @@ void bars_free(struct pci_device *device)
 {
 	(void)bars_unmap(device); /* what fails now ends with the VM */
 	for (uint32_t i = 0; i < PCI_BARS; i++)
-		if (device->bars[i].host != NULL) {
-			(void)munmap(device->bars[i].host, device->bars[i].size);
-			device->bars[i].host = NULL;
-		}
+		pieces_free(&device->bars[i]);
 }
 
 /* ---- decoding ------------------------------------------------------------------------------- */
-
-static uint32_t slot_of(const struct pci_device *device, uint32_t index, uint32_t piece)
-{
-	return MEMORY_SLOTS + (device->index * PCI_BARS + index) * PCI_BAR_PIECES + piece;
-}
 
 /*
  * Devices that cannot reach a peer's BAR (iommufd before Linux 6.19) say so here. The guest does
@@ -208,8 +143,7 @@ static void p2p_map(struct pci_device *device, const struct bar *bar, struct bar
 		if (i == device->index)
 			continue;
 		if (other->ops->dma_map(other->self, bar->mapped_gpa + piece->offset, piece->size,
-					bar->host + piece->offset, bar->fd,
-					bar->fd_offset + piece->offset,
+					piece->host, piece->fd, piece->fd_offset,
 					HF_DMA_READ | HF_DMA_WRITE | HF_DMA_P2P) >= 0)
 			piece->p2p |= 1u << i;
 	}
@@ -249,7 +183,7 @@ static int bar_unmap(struct pci_device *device, uint32_t index)
 			first = r;
 		if (!bar->pieces[i].mapped)
 			continue;
-		r = vm_slot_set(device->pci->vm, slot_of(device, index, i),
+		r = vm_slot_set(device->pci->vm, bar->pieces[i].slot,
 				bar->mapped_gpa + bar->pieces[i].offset, 0, NULL);
 		if (r == 0)
 			bar->pieces[i].mapped = false;
@@ -267,8 +201,8 @@ static int bar_map(struct pci_device *device, uint32_t index, uint64_t gpa)
 	bar->mapped_gpa = gpa;
 	for (uint32_t i = 0; i < bar->piece_count; i++) {
 		struct bar_piece *piece = &bar->pieces[i];
-		int r = vm_slot_set(device->pci->vm, slot_of(device, index, i), gpa + piece->offset,
-				    piece->size, bar->host + piece->offset);
+		int r = vm_slot_set(device->pci->vm, piece->slot, gpa + piece->offset, piece->size,
+				    piece->host);
 
 		if (r < 0)
 			return r; /* every access traps, or the caller gives up */

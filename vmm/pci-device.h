@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * One PCI function: a VFIO-shaped device behind hf_device_ops. Three ideas: its configuration
- * space (pci-device.c), its BARs (pci-bar.c), its interrupts (vectors.c, and what the guest sees of
- * them: msix.c, msi.c; its pin: intx.c). Everything here is called with the bus's lock held, or
- * before there are vCPUs.
+ * space (pci-device.c), its BARs (pci-bar.c, pci-piece.c), its interrupts (vectors.c, and what the
+ * guest sees of them: msix.c, msi.c; its pin: intx.c). Everything here is called with the bus's
+ * lock held, or before there are vCPUs.
  */
 #ifndef VMM_PCI_DEVICE_H
 #define VMM_PCI_DEVICE_H
@@ -12,7 +12,7 @@
 
 #define PCI_CONFIG_SIZE 256u
 #define PCI_BARS 6u
-#define PCI_BAR_PIECES 3u /* what is left of a BAR when the MSI-X table and PBA are cut out */
+#define PCI_BAR_PIECES (HF_REGION_AREAS_MAX + 2u) /* its areas, and two holes for MSI-X */
 
 /* VFIO's indexes (linux/vfio.h, VFIO_PCI_*). */
 #define REGION_CONFIG 7u
@@ -29,6 +29,10 @@
 
 struct bar_piece {
 	uint64_t offset, size; /* bytes, page-aligned */
+	uint8_t *host;
+	int32_t fd; /* the device's */
+	uint64_t fd_offset;
+	uint32_t slot; /* of memory, for it alone */
 	bool mapped; /* there is a memory slot for it */
 	uint32_t p2p; /* bit i: device i can reach it by DMA */
 };
@@ -40,9 +44,6 @@ struct bar {
 	uint64_t mapped_gpa; /* where it is decoded; 0: nowhere */
 	bool wide; /* 64 bits: the next register is its upper half */
 	bool prefetchable;
-	uint8_t *host; /* mapped here, or NULL: every access traps */
-	int32_t fd;
-	uint64_t fd_offset;
 	uint32_t piece_count; /* what the guest reaches without a trap */
 	struct bar_piece pieces[PCI_BAR_PIECES];
 };
@@ -135,6 +136,15 @@ int bars_update(struct pci_device *device);
 int bars_unmap(struct pci_device *device);
 /* Does a BAR of other stand where one of device is to go? */
 bool bars_collide(struct pci_device *device, const struct pci_device *other);
+
+/* ---- pci-piece.c ---------------------------------------------------------------------------- */
+
+/* Map what can be mapped of a BAR. */
+int pieces_new(struct pci_device *device, uint32_t index, const struct hf_region_info *info,
+	       struct hf_error *err);
+void pieces_free(struct bar *bar); /* no memory slot may be left */
+/* Which devices reach by DMA any of it, or all of it; bit i: device i. */
+uint32_t pieces_reached(const struct bar *bar, bool all);
 
 /* ---- vectors.c ------------------------------------------------------------------------------ */
 

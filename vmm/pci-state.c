@@ -176,8 +176,7 @@ static int save(struct pci_device *device, struct writer *writer)
 	put(writer, config, sizeof(config));
 	for (uint32_t i = 0; i < PCI_BARS; i++) {
 		put_u64(writer, device->bars[i].mapped_gpa);
-		for (uint32_t j = 0; j < PCI_BAR_PIECES; j++)
-			put_u32(writer, device->bars[i].pieces[j].p2p);
+		put_u32(writer, pieces_reached(&device->bars[i], false));
 	}
 	put_u32(writer, msix->count);
 	for (uint32_t i = 0; i < msix->count; i++) {
@@ -279,10 +278,9 @@ static int load_owns(struct pci_device *device, const uint8_t *config, struct hf
 }
 
 /* Whoever reached a BAR at the source by DMA must reach it here, or that would end in nothing. */
-static int check_reach(uint32_t index, const struct bar_piece *piece, uint32_t p2p,
-		       struct hf_error *err)
+static int check_reach(uint32_t index, const struct bar *bar, uint32_t p2p, struct hf_error *err)
 {
-	uint32_t missing = p2p & ~piece->p2p;
+	uint32_t missing = p2p & ~pieces_reached(bar, true);
 
 	if (missing == 0)
 		return 0;
@@ -296,15 +294,14 @@ static int check_bars(const struct pci_device *device, struct reader *reader, st
 	for (uint32_t i = 0; i < PCI_BARS; i++) {
 		const struct bar *bar = &device->bars[i];
 		uint64_t gpa = take_u64(reader);
-		int r = 0;
+		int r;
 
 		if (gpa != bar->mapped_gpa)
 			return fail(err, HF_E_DEVICE_CONFIG, 0,
 				    "BAR %u is decoded at 0x%jx at the source and at 0x%jx at the "
 				    "target",
 				    i, (uintmax_t)gpa, (uintmax_t)bar->mapped_gpa);
-		for (uint32_t j = 0; j < PCI_BAR_PIECES && r == 0; j++)
-			r = check_reach(i, &bar->pieces[j], take_u32(reader), err);
+		r = check_reach(i, bar, take_u32(reader), err);
 		if (r != 0)
 			return r;
 	}

@@ -35,12 +35,10 @@ int pci_open(struct pci *pci, const struct vm *vm, struct irq *irq, const struct
 
 void pci_close(struct pci *pci)
 {
-	while (pci->device_count > 0) {
-		struct pci_device *device = pci->devices[pci->device_count - 1];
-
-		pci_device_free(device); /* it may still unmap itself from the others */
-		pci->device_count--;
-	}
+	for (uint32_t i = 0; i < pci->device_count; i++)
+		(void)bars_unmap(pci->devices[i]); /* from all others; what fails ends with them */
+	while (pci->device_count > 0)
+		pci_device_free(pci->devices[--pci->device_count]);
 	if (pci->lock_made)
 		(void)pthread_mutex_destroy(&pci->lock); /* nobody has it any more */
 	pci->lock_made = false;

@@ -42,6 +42,7 @@ struct pci {
 	struct pci_device *devices[PCI_DEVICES_MAX];
 	uint64_t low_next, high_next, high_end; /* where BARs go at boot */
 	uint32_t io_next;
+	uint32_t slot_count; /* of memory, for pieces of BARs */
 	bool connected; /* interrupt pins lead into KVM: the vCPUs run, or may at once */
 	uint64_t failed_accesses; /* the device said no; the guest saw ones, or a lost write */
 };

@@ -108,6 +108,96 @@ static void the_guest_uses_its_bars(void **state)
 	fake_free(fake);
 }
 
+static void check_pieces(const struct kvm_guest *guest, uint32_t count, const uint64_t pieces[][2])
+{
+	const struct bar *bar = &guest->pci.devices[0]->bars[4];
+
+	assert_int_equal(bar->piece_count, count);
+	for (uint32_t i = 0; i < count; i++) {
+		assert_int_equal(bar->pieces[i].offset, pieces[i][0]);
+		assert_int_equal(bar->pieces[i].size, pieces[i][1]);
+		assert_true(bar->pieces[i].mapped);
+	}
+}
+
+/* Areas, in whole pages and in order; the MSI-X table and its pending bits trap within them. */
+static void only_areas_are_mapped(void **state)
+{
+	static const struct hf_region_area areas[] = {
+		{ 0x9000, 0x3000 }, /* overlaps the last one */
+		{ 0x1800, 0x2900 }, /* half pages trap: 0x2000 to 0x4000 */
+		{ 0x6000, 0x800 }, /* no page */
+		{ 0xb000, 0xffffffffffff }, /* sticks out */
+		{ 0x20000, 0x1000 }, /* outside */
+		{ 0x5000, 0x1000 }, /* all of it the table's */
+	};
+	static const uint64_t pieces[][2] = { { 0x2000, 0x1000 },
+					      { 0x9000, 0x3000 },
+					      { 0xc000, 0x4000 } };
+	struct fake_device *first = fake_new(), *second = fake_new();
+	const struct hf_session_device devices[] = { fake_session_device(first, "fake0"),
+						     fake_session_device(second, "fake1") };
+	struct kvm_guest *guest;
+	const volatile uint32_t *result;
+	uint32_t word = 0x600df00d;
+
+	(void)state;
+	require_kvm();
+	first->area_count = sizeof(areas) / sizeof(areas[0]);
+	memcpy(first->areas, areas, sizeof(areas));
+	first->config[0x64] = 4; /* the table: BAR4, 0x5000 */
+	first->config[0x65] = 0x50;
+	first->config[0x68] = 0xfc; /* pending bits: BAR4, 0x3ff8 */
+	first->config[0x69] = 0x3f;
+	assert_int_equal(pwrite(first->bar4_fd, &word, 4, 0xff4), 4);
+	guest = guest_with(&use_bars, (struct guest_config){ 0 }, devices, 2);
+	guest_run(guest);
+	assert_int_equal(wait_event(guest), GUEST_EVENT_SHUTDOWN);
+	result = guest_at(guest, SCRATCH_GPA);
+	assert_int_equal(result[0], 0x11223344); /* trapped: 0xff0 is in no area */
+	assert_int_equal(pread(first->bar4_fd, &word, 4, 0xff0), 4);
+	assert_int_equal(word, 0x11223344);
+	check_pieces(guest, 3, pieces);
+	for (uint32_t i = 0; i < 3; i++)
+		assert_int_equal(fake_map_at(second, BAR4_GPA + pieces[i][0])->size, pieces[i][1]);
+	assert_int_equal(second->map_count, 4); /* and memory */
+	/* The table is ours, and the device hears nothing of it. */
+	mmio_write(guest, BAR4_GPA + 0x5000, 0xfee00000);
+	assert_int_equal(mmio_read(guest, BAR4_GPA + 0x5000), 0xfee00000);
+	assert_int_equal(pread(first->bar4_fd, &word, 4, 0x5000), 4);
+	assert_int_equal(word, 0);
+	assert_int_equal(mmio_read(guest, BAR4_GPA + 0x3ff8), 0);
+	assert_int_equal(pci_failed_accesses(&guest->pci), 0);
+	guest_end(guest);
+	assert_int_equal(second->map_count, 0);
+	fake_free(first);
+	fake_free(second);
+}
+
+/* As many as a device can say, with both holes in one of them: nothing is left out. */
+static void all_areas_are_mapped(void **state)
+{
+	struct fake_device *fake = fake_new();
+	struct hf_session_device device = fake_session_device(fake, "fake0");
+	struct kvm_guest *guest;
+	const struct bar *bar;
+
+	(void)state;
+	require_kvm();
+	fake->area_count = HF_REGION_AREAS_MAX;
+	for (uint32_t i = 0; i < HF_REGION_AREAS_MAX; i++)
+		fake->areas[HF_REGION_AREAS_MAX - 1 - i] =
+			(struct hf_region_area){ i * 0x1000u, 0x1000 };
+	guest = guest_with(&idle, (struct guest_config){ 0 }, &device, 1);
+	config_write(guest, 1, 4, 2, 6);
+	bar = &guest->pci.devices[0]->bars[4];
+	assert_int_equal(bar->piece_count, HF_REGION_AREAS_MAX);
+	for (uint32_t i = 0; i < HF_REGION_AREAS_MAX; i++)
+		assert_true(bar->pieces[i].offset == i * 0x1000u && bar->pieces[i].mapped);
+	guest_end(guest);
+	fake_free(fake);
+}
+
 static void ports_are_decoded_where_they_are(void **state)
 {
 	struct fake_device *fake = fake_new();
@@ -433,6 +523,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_bus_shows_what_is_there),
 		cmocka_unit_test(the_guest_uses_its_bars),
+		cmocka_unit_test(only_areas_are_mapped),
+		cmocka_unit_test(all_areas_are_mapped),
 		cmocka_unit_test(ports_are_decoded_where_they_are),
 		cmocka_unit_test(bars_move_and_peers_reach_them),
 		cmocka_unit_test(a_device_that_fails_reads_as_ones),

@@ -41,8 +41,10 @@ static int fake_region_info(void *self, uint32_t index, struct hf_region_info *r
 	if (index < 6)
 		ret_info->size = bar_sizes[index];
 	if (index == 4) {
-		ret_info->flags |= HF_REGION_MMAP;
+		ret_info->flags |= fake->area_count != 0 ? HF_REGION_MMAP_AREAS : HF_REGION_MMAP;
 		ret_info->mmap_fd = fake->bar4_fd;
+		ret_info->area_count = fake->area_count;
+		memcpy(ret_info->areas, fake->areas, sizeof(fake->areas));
 	}
 	return 0;
 }
@@ -63,7 +65,11 @@ static int fake_region_read(void *self, uint32_t index, uint64_t offset, void *b
 	struct fake_device *fake = self;
 	const uint8_t *at = region_at(fake, index, offset, size);
 
-	if (fails(fake) || at == NULL)
+	if (fails(fake))
+		return -EIO;
+	if (index == 4)
+		return pread(fake->bar4_fd, buf, size, (off_t)offset) == (ssize_t)size ? 0 : -EIO;
+	if (at == NULL)
 		return -EIO;
 	memcpy(buf, at, size);
 	return 0;
@@ -75,7 +81,11 @@ static int fake_region_write(void *self, uint32_t index, uint64_t offset, const 
 	struct fake_device *fake = self;
 	uint8_t *at = region_at(fake, index, offset, size);
 
-	if (fails(fake) || at == NULL)
+	if (fails(fake))
+		return -EIO;
+	if (index == 4)
+		return pwrite(fake->bar4_fd, buf, size, (off_t)offset) == (ssize_t)size ? 0 : -EIO;
+	if (at == NULL)
 		return -EIO;
 	memcpy(at, buf, size);
 	return 0;

@@ -79,6 +79,8 @@ struct fake_device {
 	uint8_t bar0[FAKE_BAR0_SIZE];
 	uint8_t ports[FAKE_PORTS];
 	int bar4_fd; /* a memfd */
+	uint32_t area_count; /* BAR4 can be mapped in parts only; 0: as a whole */
+	struct hf_region_area areas[HF_REGION_AREAS_MAX];
 	uint32_t msi_count; /* how many MSI vectors it can signal: 0, so MSI is not shown */
 	uint32_t irq_count, irq_index; /* armed: MSI-X (2) or MSI (1) */
 	int irqs[FAKE_VECTORS];
