@@ -13,8 +13,8 @@ static void name_device(const char *uri, uint32_t index, struct hf_session_devic
 		       index);
 }
 
-static int open_devices(const struct guest_config *config, struct hf_session_device *devices,
-			uint32_t *count, struct hf_error *err)
+static int open_devices(const struct guest_config *config, const struct hf_device_host *host,
+			struct hf_session_device *devices, uint32_t *count, struct hf_error *err)
 {
 	if (config->device_count > PCI_DEVICES_MAX)
 		return fail(err, HF_E_INVALID, 0, "devices: %u are more than %u",
@@ -24,7 +24,8 @@ static int open_devices(const struct guest_config *config, struct hf_session_dev
 		int r;
 
 		name_device(config->devices[*count], *count, device);
-		r = hf_device_open(config->devices[*count], device->name, &device->device, err);
+		r = hf_device_open_for(host, config->devices[*count], device->name, &device->device,
+				       err);
 		if (r != 0)
 			return fail_prefix(err, r, "device %s", config->devices[*count]);
 		(*count)++;
@@ -35,12 +36,22 @@ static int open_devices(const struct guest_config *config, struct hf_session_dev
 int kvm_guest_new(const struct guest_config *config, struct guest **ret_guest, struct hf_error *err)
 {
 	struct hf_session_device devices[HF_DEVICES_MAX] = { 0 };
+	struct kvm_guest *guest;
+	struct hf_device_host host;
 	uint32_t count = 0;
-	int r = open_devices(config, devices, &count, err);
+	int r = kvm_guest_begin(config, &guest, err);
 
-	if (r == 0)
-		r = kvm_guest_assemble(config, devices, count, ret_guest, err);
+	if (r != 0)
+		return r;
+	host = kvm_guest_host(guest);
+	r = open_devices(config, &host, devices, &count, err);
+	if (r != 0)
+		guest->guest.ops->free(&guest->guest);
+	else
+		r = kvm_guest_finish(guest, config, devices, count, err);
 	for (uint32_t i = 0; r != 0 && i < count; i++)
 		hf_device_close(&devices[i].device);
+	if (r == 0)
+		*ret_guest = &guest->guest;
 	return r;
 }

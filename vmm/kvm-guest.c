@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -90,22 +91,37 @@ static int guest_memory_open(struct guest *base, struct hf_memory *ret_memory, s
 	return tracker_open(kvm_guest_of(base), ret_memory, err);
 }
 
+static void describe_more(struct kvm_guest *guest, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* What does not fit is cut. */
+static void describe_more(struct kvm_guest *guest, const char *format, ...)
+{
+	size_t used = strlen(guest->description);
+	va_list args;
+
+	va_start(args, format);
+	(void)vsnprintf(guest->description + used, sizeof(guest->description) - used, format, args);
+	va_end(args);
+}
+
 static const char *guest_describe(struct guest *base)
 {
 	struct kvm_guest *guest = kvm_guest_of(base);
 	uint64_t failed = pci_failed_accesses(&guest->pci);
 	uint64_t lost = serial_lost_bytes(&guest->serial);
-	size_t size = sizeof(guest->description);
-	int used = snprintf(guest->description, size, "KVM, %u vCPU%s, dirty %s", guest->cpus.count,
-			    guest->cpus.count == 1 ? "" : "s",
-			    guest->vm.ring_bytes != 0 ? "ring" : "log");
 
+	guest->description[0] = '\0';
+	describe_more(guest, "KVM, %u vCPU%s, dirty %s", guest->cpus.count,
+		      guest->cpus.count == 1 ? "" : "s",
+		      guest->vm.ring_bytes != 0 ? "ring" : "log");
 	if (failed != 0)
-		used += snprintf(guest->description + used, size - (size_t)used,
-				 ", %ju failed device accesses", (uintmax_t)failed);
+		describe_more(guest, ", %ju failed device accesses", (uintmax_t)failed);
 	if (lost != 0)
-		(void)snprintf(guest->description + used, size - (size_t)used,
-			       ", %ju bytes of the console lost", (uintmax_t)lost);
+		describe_more(guest, ", %ju bytes of the console lost", (uintmax_t)lost);
+	if (guest->vfio.refused != 0)
+		describe_more(guest, ", KVM has not taken the files of %u of its devices",
+			      guest->vfio.refused);
 	return guest->description;
 }
 
@@ -120,6 +136,7 @@ static void guest_free(struct guest *base)
 	pci_close(&guest->pci);
 	for (uint32_t i = 0; i < base->device_count; i++)
 		hf_device_close(&base->devices[i].device);
+	kvm_vfio_close(&guest->vfio);
 	serial_close(&guest->serial);
 	irq_close(&guest->irq);
 	vm_close(&guest->vm);
@@ -171,6 +188,7 @@ static struct kvm_guest *new_guest(const struct guest_config *config)
 	guest->guest.event_fd = -1;
 	guest->guest.machine = (struct hf_machine){ .ops = &kvm_machine_ops, .self = guest };
 	guest->vm = (struct vm){ .kvm_fd = -1, .vm_fd = -1 };
+	kvm_vfio_init(&guest->vfio);
 	guest->serial.fd = -1;
 	(void)snprintf(guest->guest.name, sizeof(guest->guest.name), "%s",
 		       config->name != NULL ? config->name : "guest");
@@ -185,15 +203,13 @@ static struct kvm_guest *new_guest(const struct guest_config *config)
 	return NULL;
 }
 
-/* VM, memory, interrupts, console: all that is there before vCPUs and devices. */
+/* Memory, interrupts, console: all that is there before vCPUs and devices. */
 static int build_board(struct kvm_guest *guest, const struct guest_config *config,
 		       struct hf_error *err)
 {
 	uint64_t bytes = config->memory_bytes != 0 ? config->memory_bytes : DEFAULT_MEMORY_BYTES;
-	int r = vm_open(&guest->vm, !config->no_dirty_ring, err);
+	int r = memory_new(&guest->memory, bytes, config->keep, config->kept, err);
 
-	if (r == 0)
-		r = memory_new(&guest->memory, bytes, config->keep, config->kept, err);
 	if (r == 0)
 		r = memory_attach(&guest->memory, &guest->vm, err);
 	if (r == 0)
@@ -256,12 +272,8 @@ static int build(struct kvm_guest *guest, const struct guest_config *config,
 		 const struct hf_session_device *devices, uint32_t device_count,
 		 struct hf_error *err)
 {
-	int r;
+	int r = build_board(guest, config, err);
 
-	guest->guest.event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (guest->guest.event_fd < 0)
-		return fail(err, HF_E_SYSTEM, errno, "eventfd");
-	r = build_board(guest, config, err);
 	if (r == 0)
 		r = build_cpus(guest, config, err);
 	if (r == 0)
@@ -271,8 +283,8 @@ static int build(struct kvm_guest *guest, const struct guest_config *config,
 	return r != 0 ? r : cpus_start(&guest->cpus, err);
 }
 
-int kvm_guest_assemble(const struct guest_config *config, const struct hf_session_device *devices,
-		       uint32_t device_count, struct guest **ret_guest, struct hf_error *err)
+int kvm_guest_begin(const struct guest_config *config, struct kvm_guest **ret_guest,
+		    struct hf_error *err)
 {
 	struct kvm_guest *guest;
 	int r = check_config(config, err);
@@ -282,7 +294,41 @@ int kvm_guest_assemble(const struct guest_config *config, const struct hf_sessio
 	guest = new_guest(config);
 	if (guest == NULL)
 		return fail(err, HF_E_NO_MEMORY, ENOMEM, "a guest");
-	r = build(guest, config, devices, device_count, err);
+	guest->guest.event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (guest->guest.event_fd < 0)
+		r = fail(err, HF_E_SYSTEM, errno, "eventfd");
+	if (r == 0)
+		r = vm_open(&guest->vm, !config->no_dirty_ring, err);
+	if (r != 0) {
+		guest_free(&guest->guest);
+		return r;
+	}
+	*ret_guest = guest;
+	return 0;
+}
+
+static int file_of_device(void *ctx, int fd, struct hf_error *err)
+{
+	struct kvm_guest *guest = ctx;
+
+	return kvm_vfio_add(&guest->vfio, &guest->vm, fd, err);
+}
+
+struct hf_device_host kvm_guest_host(struct kvm_guest *guest)
+{
+	return (struct hf_device_host){
+		.size = sizeof(struct hf_device_host),
+		.ctx = guest,
+		.file = file_of_device,
+	};
+}
+
+int kvm_guest_finish(struct kvm_guest *guest, const struct guest_config *config,
+		     const struct hf_session_device *devices, uint32_t device_count,
+		     struct hf_error *err)
+{
+	int r = build(guest, config, devices, device_count, err);
+
 	if (r != 0) {
 		guest_free(&guest->guest); /* without devices: they are still the caller's */
 		return r;
@@ -290,6 +336,18 @@ int kvm_guest_assemble(const struct guest_config *config, const struct hf_sessio
 	for (uint32_t i = 0; i < device_count; i++)
 		guest->guest.devices[i] = devices[i];
 	guest->guest.device_count = device_count;
-	*ret_guest = &guest->guest;
 	return 0;
+}
+
+int kvm_guest_assemble(const struct guest_config *config, const struct hf_session_device *devices,
+		       uint32_t device_count, struct guest **ret_guest, struct hf_error *err)
+{
+	struct kvm_guest *guest;
+	int r = kvm_guest_begin(config, &guest, err);
+
+	if (r == 0)
+		r = kvm_guest_finish(guest, config, devices, device_count, err);
+	if (r == 0)
+		*ret_guest = &guest->guest;
+	return r;
 }

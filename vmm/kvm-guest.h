@@ -12,6 +12,7 @@
 #include "guest.h"
 #include "irq.h"
 #include "kvm-cpu.h"
+#include "kvm-vfio.h"
 #include "kvm-vm.h"
 #include "memory.h"
 #include "pci.h"
@@ -24,6 +25,7 @@ struct kvm_tracker;
 struct kvm_guest {
 	struct guest guest; /* first: it is cast back and forth */
 	struct vm vm;
+	struct kvm_vfio vfio;
 	struct memory memory;
 	struct irq irq;
 	struct serial serial;
@@ -52,6 +54,17 @@ struct kvm_guest {
 };
 
 /* ---- kvm-guest.c ---------------------------------------------------------------------------- */
+
+/*
+ * A guest in two steps. Between them there is a VM, to which devices are opened (kvm_guest_host()).
+ * After a failure of either nothing of the guest is left; devices are the guest's when finished.
+ */
+int kvm_guest_begin(const struct guest_config *config, struct kvm_guest **ret_guest,
+		    struct hf_error *err);
+struct hf_device_host kvm_guest_host(struct kvm_guest *guest);
+int kvm_guest_finish(struct kvm_guest *guest, const struct guest_config *config,
+		     const struct hf_session_device *devices, uint32_t device_count,
+		     struct hf_error *err);
 
 /*
  * As kvm_guest_new(), with devices that are open already: config->devices is not looked at. They

@@ -200,6 +200,32 @@ struct hf_device {
 int hf_device_open(const char *uri, const char *name, struct hf_device *ret_device,
 		   struct hf_error *err);
 
+/*
+ * What the opener of a kernel device may have to do between its file and itself. Some drivers want
+ * to know the KVM that their device belongs to (KVM_DEV_TYPE_VFIO, KVM_DEV_VFIO_FILE_ADD; before
+ * Linux 6.6 only GROUP_ADD, by the same numbers), and take it only before they open the device.
+ */
+struct hf_device_host {
+	uint32_t size; /* sizeof(struct hf_device_host) */
+	uint32_t flags; /* reserved, 0 */
+	void *ctx;
+	/*
+	 * fd is the file behind the device, its IOMMU group's or its own node's: open, while the
+	 * device is not. It stays the backend's, which closes it at some time after the device;
+	 * whoever wants it longer than this call lasts keeps a duplicate. Devices of one group have
+	 * one file, and each of them tells it. 0, or an HF_E_ code with its text in err, and then
+	 * the device is not opened. It opens and closes no devices itself.
+	 */
+	int (*file)(void *ctx, int fd, struct hf_error *err);
+};
+
+/*
+ * As hf_device_open(), which is this without a host (NULL). Devices that have no file of the
+ * kernel's, such as simulated ones, tell none.
+ */
+int hf_device_open_for(const struct hf_device_host *host, const char *uri, const char *name,
+		       struct hf_device *ret_device, struct hf_error *err);
+
 /* Close a device, and *device is empty afterwards. An empty one is fine. */
 void hf_device_close(struct hf_device *device);
 

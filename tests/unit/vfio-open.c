@@ -357,6 +357,56 @@ static void intx_is_unmasked_for_a_driver_that_cannot(void **state)
 	(void)close(k->intx_unmasked_fd);
 }
 
+struct file_seen {
+	uint32_t count;
+	int fd, answer;
+};
+
+static int see_file(void *ctx, int fd, struct hf_error *err)
+{
+	struct file_seen *seen = ctx;
+
+	/* The file is there, and the device in it is not: no driver has been asked to open one. */
+	assert_true(kernel_open_fds() > 0);
+	assert_int_equal(kernel.devices[0].used, 0);
+	seen->count++;
+	seen->fd = fd;
+	if (seen->answer < 0 && err) {
+		err->code = seen->answer;
+		(void)snprintf(err->text, sizeof(err->text), "not with me");
+	}
+	return seen->answer;
+}
+
+static void file_is_handed_over(const char *uri)
+{
+	struct file_seen seen = { .fd = -1 };
+	struct hf_device_host host = { .size = sizeof(host), .ctx = &seen, .file = see_file };
+	struct hf_device d = { 0 };
+	struct hf_error err = { 0 };
+
+	assert_int_equal(hf_device_open_for(&host, uri, NULL, &d, &err), 0);
+	assert_true(seen.count == 1 && seen.fd >= 0);
+	assert_int_equal(kernel.devices[0].used, 1);
+	hf_device_close(&d);
+	seen.answer = HF_E_SYSTEM;
+	assert_int_equal(hf_device_open_for(&host, uri, NULL, &d, &err), HF_E_SYSTEM);
+	assert_non_null(strstr(err.text, PCI ": not with me"));
+	assert_int_equal(hf_device_open_for(&host, uri, NULL, &d, NULL), HF_E_SYSTEM);
+	assert_null(d.ops);
+	assert_int_equal(kernel_open_fds(), 0);
+	host.file = NULL;
+	err.code = 0;
+	assert_int_equal(hf_device_open_for(&host, uri, NULL, &d, &err), HF_E_INVALID);
+}
+
+static void its_file_is_handed_over_before_it_is_opened(void **state)
+{
+	(void)state;
+	file_is_handed_over("vfio:" PCI ",path=group");
+	file_is_handed_over("vfio:" PCI ",path=cdev");
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -372,6 +422,7 @@ int main(void)
 		TEST(a_short_configuration_space_is_made_whole),
 		TEST(vectors_are_what_was_set_last),
 		TEST(intx_has_an_eventfd_that_unmasks_it),
+		TEST(its_file_is_handed_over_before_it_is_opened),
 		TEST(intx_is_unmasked_for_a_driver_that_cannot),
 	};
 

@@ -185,14 +185,31 @@ static void drop_group(struct vfio_space *space, struct vfio_group *group)
 	space_free(space);
 }
 
+/* Before the device is opened: its driver may want to know by then whose it is. */
+static int tell_file(const struct hf_device_host *host, const struct vfio_place *place, int fd,
+		     struct hf_error *err)
+{
+	int r = host ? host->file(host->ctx, fd, err) : 0;
+
+	if (r < 0)
+		(void)error_prepend(err, "vfio: %s", place->address);
+	return r < 0 ? r : 0;
+}
+
 static int join_by_group(const struct vfio_place *place, const struct vfio_config *config,
-			 struct vfio_member *m, struct hf_error *err)
+			 const struct hf_device_host *host, struct vfio_member *m,
+			 struct hf_error *err)
 {
 	struct vfio_group *group = NULL;
 	int r = open_group(place, config, &m->space, &group);
 
 	if (r < 0)
 		return group_failed(place, r, err);
+	r = tell_file(host, place, group->fd, err);
+	if (r < 0) {
+		drop_group(m->space, group);
+		return r;
+	}
 	m->slot = free_slot(m->space);
 	m->fd = vfio_type1_device(group->fd, place, config);
 	if (m->fd < 0) {
@@ -249,8 +266,21 @@ static int bind_and_attach(const struct vfio_config *config, struct vfio_member 
 	return r;
 }
 
+/* It could not join: code says why. */
+static int leave_cdev(const struct vfio_member *m, int code)
+{
+	if (m->fd >= 0)
+		vfio_sys->close(m->fd);
+	if (!m->space->members) {
+		take_off_list(m->space);
+		space_free(m->space);
+	}
+	return code;
+}
+
 static int join_by_cdev(const struct vfio_place *place, const struct vfio_config *config,
-			struct vfio_member *m, struct hf_error *err)
+			const struct hf_device_host *host, struct vfio_member *m,
+			struct hf_error *err)
 {
 	const char *step = "/dev/iommu";
 	int r = ioas_of(place, config, &m->space);
@@ -259,31 +289,31 @@ static int join_by_cdev(const struct vfio_place *place, const struct vfio_config
 		return error_set(err, HF_E_SYSTEM, -r, "vfio: %s: %s", place->address, step);
 	m->slot = free_slot(m->space);
 	m->fd = vfio_sys->open(place->node);
-	r = m->fd < 0 ? m->fd : bind_and_attach(config, m, &step);
-	if (r >= 0) {
-		m->knows = m->hwpt >= 0 ? VFIO_KNOWS_DIRTY : VFIO_KNOWS_NOTHING;
-		return 0;
-	}
-	(void)error_set(err, HF_E_SYSTEM, -r, "vfio: %s (%s): %s", place->address, place->node,
-			m->fd < 0 ? "opening it" : step);
-	if (m->fd >= 0)
-		vfio_sys->close(m->fd);
-	if (!m->space->members) {
-		take_off_list(m->space);
-		space_free(m->space);
-	}
-	return HF_E_SYSTEM;
+	if (m->fd < 0)
+		return leave_cdev(m,
+				  error_set(err, HF_E_SYSTEM, -m->fd, "vfio: %s (%s): opening it",
+					    place->address, place->node));
+	r = tell_file(host, place, m->fd, err);
+	if (r < 0)
+		return leave_cdev(m, r);
+	r = bind_and_attach(config, m, &step);
+	if (r < 0)
+		return leave_cdev(m, error_set(err, HF_E_SYSTEM, -r, "vfio: %s (%s): %s",
+					       place->address, place->node, step));
+	m->knows = m->hwpt >= 0 ? VFIO_KNOWS_DIRTY : VFIO_KNOWS_NOTHING;
+	return 0;
 }
 
 int vfio_space_join(const struct vfio_place *place, const struct vfio_config *config,
-		    struct vfio_member *ret_member, struct hf_error *err)
+		    const struct hf_device_host *host, struct vfio_member *ret_member,
+		    struct hf_error *err)
 {
 	struct vfio_member m = { .fd = -1, .hwpt = -1 };
 	int r;
 
 	(void)pthread_mutex_lock(&list_lock);
-	r = place->path == VFIO_PATH_GROUP ? join_by_group(place, config, &m, err)
-					   : join_by_cdev(place, config, &m, err);
+	r = place->path == VFIO_PATH_GROUP ? join_by_group(place, config, host, &m, err)
+					   : join_by_cdev(place, config, host, &m, err);
 	if (r == 0) {
 		m.space->members |= 1u << m.slot;
 		*ret_member = m;

@@ -79,9 +79,13 @@ struct vfio_member {
 	enum vfio_knows knows;
 };
 
-/* Open the device, in the space of its VM. Errors: HF_E_UNSUPPORTED, _SYSTEM, _NO_MEMORY, _BUSY. */
+/*
+ * Open the device, in the space of its VM; host (or NULL) gets its file before. Errors:
+ * HF_E_UNSUPPORTED, _SYSTEM, _NO_MEMORY, _BUSY, and host's.
+ */
 int vfio_space_join(const struct vfio_place *place, const struct vfio_config *config,
-		    struct vfio_member *ret_member, struct hf_error *err);
+		    const struct hf_device_host *host, struct vfio_member *ret_member,
+		    struct hf_error *err);
 /* Close the device; its maps are gone where nobody else has them. Not one that never joined. */
 void vfio_space_leave(struct vfio_member *member);
 

@@ -166,8 +166,8 @@ static int make_run(struct vfio *v, struct hf_error *err)
 			 v->config.address, hf_device_state_name(state));
 }
 
-int vfio_open(const char *rest, const char *name, struct hf_device *ret_device,
-	      struct hf_error *err)
+int vfio_open(const struct hf_device_host *host, const char *rest, const char *name,
+	      struct hf_device *ret_device, struct hf_error *err)
 {
 	struct vfio_config config;
 	struct vfio_place place;
@@ -184,7 +184,7 @@ int vfio_open(const char *rest, const char *name, struct hf_device *ret_device,
 	v->config = config;
 	v->data_fd = -1;
 	(void)pthread_mutex_init(&v->lock, NULL);
-	r = vfio_space_join(&place, &config, &v->member, err);
+	r = vfio_space_join(&place, &config, host, &v->member, err);
 	if (r == 0)
 		r = ask_all(v, &place, err);
 	if (r == 0)

@@ -54,8 +54,8 @@ struct vfio {
 };
 
 /* "vfio:", whose rest is given. */
-int vfio_open(const char *rest, const char *name, struct hf_device *ret_device,
-	      struct hf_error *err);
+int vfio_open(const struct hf_device_host *host, const char *rest, const char *name,
+	      struct hf_device *ret_device, struct hf_error *err);
 
 /* VFIO_DEVICE_FEATURE. data goes in and comes out; what a failure leaves in it is untold. */
 int vfio_feature(const struct vfio *v, uint32_t flags, void *data, size_t size);
