@@ -196,6 +196,7 @@ class Test:
 
     devices, memory, vcpus = 2, "192M", 2
     device_uri = "sim:state=256K"
+    guest = "auto"  # its kind
     ledger_uri = None  # a file ledger of the test's own
     keep = False  # a folder for each VM of the source's host
 
@@ -205,7 +206,7 @@ class Test:
         os.mkdir(self.ledger)
         self.vms, self.load = [], settings.pop("load", LOAD)
         self.__dict__.update(settings)
-        self.machine = ["--memory", self.memory, "--vcpus", str(self.vcpus)]
+        self.machine = ["--guest", self.guest, "--memory", self.memory, "--vcpus", str(self.vcpus)]
         for i in range(self.devices):
             uri = self.device_uri[i] if isinstance(self.device_uri, list) else self.device_uri
             self.machine += ["--device", uri]
@@ -530,10 +531,11 @@ def never_loaded(test):
 
 def unlike(test):
     """Machines that are not alike: refused before the guest is touched, with the culprit."""
-    mine = ["--memory", "192M", "--vcpus", "2"] + 2 * ["--device", "sim:state=256K"]
+    mine = ["--guest", "auto", "--memory", "192M", "--vcpus", "2"]
+    mine += 2 * ["--device", "sim:state=256K"]
     check(mine == test.machine, "the table below changes one thing of the machine each")
-    for change, word in (((1, "256M"), "memory region"), ((3, "3"), "vCPU"),
-                         ((5, "sim:state=4K"), "device 0 (sim0)")):
+    for change, word in (((3, "256M"), "memory region"), ((5, "3"), "vCPU"),
+                         ((7, "sim:state=4K"), "device 0 (sim0)")):
         extra = list(mine)
         extra[change[0]] = change[1]
         target = test.target(extra=extra)

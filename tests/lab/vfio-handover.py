@@ -1,0 +1,218 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""
+Handovers of a guest that has a real device of the kernel's, between shipped binaries in the lab.
+
+  vfio-handover.py GUEST WAY PART...    in the lab: GUEST is thread or kvm, WAY is group or cdev, and
+                                        the parts, done in this order by one guest, are named at the
+                                        end of this file
+
+There are two cards of the kernel's sample driver mtty, one for each side. Where a card is to refuse,
+that driver's knobs make it (docs/lab.md). The verdict is the guest's, which drives the card's
+registers and knows what they must hold (docs/checker.md). Results are TAP.
+
+Environment: HOLDFAST.
+"""
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def load(name):
+    path = os.path.join(HERE, "../system", name + ".py")
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+H = load("handover")
+check = H.check
+
+# An emulated machine: small, and nothing as fast as it goes.
+LOAD = "mem=4 rate=500 zero=20 comp=20 dma=100 report=100"
+KNOBS = {"fail_times": 0, "fail_from": "any", "fail_to": "any", "fail_errno": 5,
+         "fail_to_error": 0, "stream_version": 0, "read_fail_at": -1, "only": ""}
+
+
+def run(*words):
+    done = subprocess.run(words, timeout=60, capture_output=True, text=True, check=False)
+    check(done.returncode == 0, f"{' '.join(words)}: {done.returncode}: {done.stderr}")
+    return done.stdout.strip()
+
+
+def knobs(**settings):
+    """All of them: those that are not named as they were."""
+    run("knob", *(f"{name}={value}" for name, value in {**KNOBS, **settings}.items()))
+
+
+class Test(H.Test):
+    """A guest that has the first card; the second one is for whoever awaits it."""
+
+    def __init__(self, guest, way, others=()):
+        self.way, self.others = way, list(others)
+        self.cards = [run("mdev-new", "mtty-2") for _ in range(2)]
+        super().__init__(guest=guest, devices=1 + len(self.others), memory="16M", vcpus=1,
+                         load=LOAD, device_uri=self.devices_with(self.cards[0]))
+
+    def devices_with(self, card):
+        return [f"vfio:{card},path={self.way}", *self.others]
+
+    def target(self, uri="unix", filters=(), extra=None):
+        machine = self.machine[:-2 * self.devices]
+        for device in self.devices_with(self.cards[1]):
+            machine += ["--device", device]
+        return super().target(uri, filters, extra or machine)
+
+    def away(self):
+        """To the other card, in another process, which is the source from then on."""
+        target = self.target()
+        self.assert_away(target, self.migrate(target))
+        self.cards.reverse()
+        self.check_card()
+
+    def check_card(self):
+        """The kernel's own word about the card that the guest has, where the kernel tells."""
+        info = run("mdev-info", self.cards[0])
+        check("\nstate " not in info or "\nstate RUNNING" in info, info)
+
+    def record(self):
+        return json.loads(run(H.HOLDFAST, "ledger", "show", "guest", "--json", "--ledger",
+                              "file:" + self.ledger))
+
+    def refused(self, reason, card, claimed=False, **settings):
+        """A card refuses: at home, word for word with that reason, and in the ledger too."""
+        before = self.record()
+        target = self.target()
+        knobs(only=self.cards[card], **settings)
+        answer = self.migrate(target)
+        knobs()
+        print(f"# {answer.get('error-desc')}", flush=True)
+        self.assert_home(target, answer, reason)
+        check(answer["error-desc"] == reason, f"more or less than \"{reason}\"")
+        self.check_card()
+        after = self.record()
+        check(after["state"] == "home" and after["owner"] == before["owner"], f"{after}")
+        check(after["epoch"] == before["epoch"] + claimed, f"it was offered or not: {after}")
+        check(after["reason"] == reason, f"another reason in the ledger: {after}")
+
+    def end(self):
+        super().end()
+        knobs()
+        run("mdev-rm", *self.cards)
+
+
+# ---- the parts: what each shows, and of which guest ---------------------------------------------
+
+
+def arc(first, last):
+    return {"fail_from": first, "fail_to": last, "fail_times": 1}
+
+
+def there_and_back(test):
+    test.away()
+    test.away()
+
+
+def there(test):
+    test.away()
+
+
+def refuses_proof(test):
+    test.refused("device 0 (vfio0): RESUMING -> STOP: Protocol error (errno 71); stands in RESUMING",
+                 1, **arc("RESUMING", "STOP"), fail_errno=71)
+
+
+def refuses_start(test):
+    test.refused("device 0 (vfio0): STOP -> RUNNING_P2P: Input/output error (errno 5); "
+                 "stands in STOP", 1, True, **arc("STOP", "RUNNING_P2P"))
+
+
+def refuses_start_late(test):
+    test.refused("device 0 (vfio0): RUNNING_P2P -> RUNNING: Device or resource busy (errno 16); "
+                 "stands in RUNNING_P2P", 1, True, **arc("RUNNING_P2P", "RUNNING"), fail_errno=16)
+
+
+def breaks_in_proof(test):
+    test.refused("device 0 (vfio0): RESUMING -> STOP: Input/output error (errno 5); "
+                 "stands in ERROR", 1, **arc("RESUMING", "STOP"), fail_to_error=1)
+
+
+def another_version(test):
+    test.refused("device 0 (vfio0): writing its state: Bad address (errno 14); "
+                 "stands in RESUMING", 0, stream_version=2)
+
+
+def refuses_to_be_saved(test):
+    test.refused("device 0 (vfio0): RUNNING -> PRE_COPY: No space left on device (errno 28); "
+                 "stands in RUNNING", 0, **arc("RUNNING", "PRE_COPY"), fail_errno=28)
+    test.refused("device 0 (vfio0): PRE_COPY_P2P -> STOP_COPY: Input/output error (errno 5); "
+                 "stands in PRE_COPY_P2P", 0, **arc("PRE_COPY_P2P", "STOP_COPY"))
+    test.refused("device 0 (vfio0): reading its state: Input/output error (errno 5); "
+                 "stands in STOP_COPY", 0, read_fail_at=40)
+
+
+def found_by_the_guest(test):
+    """
+    What the other parts rely on. Behind the session's digest nothing guards mtty's stream: a card
+    that loads other registers is found out by the guest, and by nobody else.
+    """
+    target = test.target(filters=("fault:device[0].write_data:2:foreign",))
+    answer = test.migrate(target)
+    check(answer["status"] == "completed", f"not away: {answer}")
+    check(target.process.wait(H.PASS_S) == 3, f"it did not end by CORRUPT: {target.log_end()}")
+    with open(target.serial, encoding="utf-8", errors="replace") as serial:
+        check("CORRUPT what=uart-" in serial.read(), "it found something else")
+
+
+PARTS = {
+    "there-and-back": ("there and back, between two processes and two cards", there_and_back),
+    "there": ("there, between two processes and two cards", there),
+    "proof": ("the target's card refuses RESUMING -> STOP", refuses_proof),
+    "start": ("the target's card refuses STOP -> RUNNING_P2P", refuses_start),
+    "start-late": ("the target's card refuses RUNNING_P2P -> RUNNING", refuses_start_late),
+    "breaks": ("the target's card is in ERROR after RESUMING -> STOP", breaks_in_proof),
+    "version": ("the target's card refuses a stream of another version", another_version),
+    "source": ("the source's card refuses to be saved", refuses_to_be_saved),
+    "found": ("a card that was loaded wrongly is found out by the guest", found_by_the_guest),
+}
+OTHERS = {"sim": "sim:state=64K"}  # more devices of the guest, named before the parts
+
+
+def main():
+    words = sys.argv[1:]
+    others = [OTHERS[word] for word in words[2:] if word in OTHERS]
+    parts = [word for word in words[2:] if word not in OTHERS]
+    if not parts or any(part not in PARTS for part in parts):
+        print(f"usage: {os.path.basename(sys.argv[0])} thread|kvm group|cdev "
+              f"[{'|'.join(OTHERS)}] {'|'.join(PARTS)}...", file=sys.stderr)
+        return 2
+    print(f"1..{len(parts)}", flush=True)
+    test, number = None, 0
+    try:
+        for number, part in enumerate(parts, 1):
+            begin = time.monotonic()
+            test = test or Test(words[0], words[1], others)
+            PARTS[part][1](test)
+            print(f"ok {number} - {words[0]} by {words[1]}: {PARTS[part][0]}\n"
+                  f"# {time.monotonic() - begin:.1f} s", flush=True)
+        test.end()
+        test.remove()
+    except Exception as why:  # every failure is a result, and what comes behind it is not tried
+        print(f"not ok {number} - {words[0]} by {words[1]}: {PARTS[parts[number - 1]][0]}\n"
+              f"# {type(why).__name__}: {why}", flush=True)
+        if test:
+            for vm in test.vms:
+                print(f"# {vm.name}: {vm.log_end()}".replace("\n", "\n#   "), flush=True)
+            test.end()
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# vfio-handover.sh short|long: handovers of guests that have a real device of the kernel's, there and
+# back, and with a target that refuses (vfio-handover.py): the thread guest and a nested KVM guest,
+# by group and by cdev, on both kernels. short has each of these once, long all of each.
+. "${HF_TESTS_LAB:-$(dirname "$0")}/functions.sh"
+requires_lab
+
+# in_kernel KERNEL PARTS...: words of vfio-handover.py, a comma between two guests.
+in_kernel()
+{
+	kernel=$1
+	shift
+	cat >"$tmp/inside.sh" <<-INSIDE
+		set -eu
+		export HOLDFAST='$HOLDFAST'
+		$(printf '%s\n' "$*" | tr ',' '\n' | sed "s|^|'$PYTHON' '$HF_TESTS_LAB/vfio-handover.py' |")
+		echo "the end"
+	INSIDE
+	echo "== $kernel"
+	in_lab 0 --kernel "$kernel" --timeout 3000 -- sh ./inside.sh
+	cat "$tmp/lab.out"
+	file_has "$tmp/lab.out" '^the end$'
+	file_lacks "$tmp/lab.out" '^not ok'
+	planned=$(awk '/^1\.\.[0-9]+$/ { sum += substr($0, 4) } END { print sum }' "$tmp/lab.out")
+	equals "results on $kernel" "$(grep -c '^ok ' "$tmp/lab.out")" "$planned"
+}
+
+few='there-and-back proof start version found'
+all='there-and-back proof start start-late breaks version source there found'
+case ${1:-short} in
+short)
+	in_kernel iommufd "kvm cdev $few"
+	in_kernel debian "thread group $few"
+	;;
+long)
+	in_kernel iommufd "thread cdev $all,thread group $all,kvm cdev $all,kvm group $all,"\
+"thread cdev sim there-and-back,kvm group sim there-and-back found"
+	in_kernel debian "thread group $all,kvm group $all"
+	;;
+*) fail "usage: vfio-handover.sh short|long" ;;
+esac
