@@ -246,8 +246,8 @@ void session_end(struct session *session, enum hf_outcome outcome)
 	session->outcome = outcome;
 	session->ending = true;
 	session->end_ns = time_now_ns();
-	session->ending_ns =
-		session->end_ns + LAST_WORDS_NS + session->config.arc_us_max * NS_PER_US;
+	session->last_words_ns = session->end_ns + LAST_WORDS_NS;
+	session->ending_ns = session->last_words_ns + session->config.arc_us_max * NS_PER_US;
 	if (outcome == HF_OUTCOME_AWAY || outcome == HF_OUTCOME_RUNNING)
 		error_clear(&session->error);
 	else if (!session->error.code)
@@ -407,8 +407,8 @@ static void forgive_absence(struct session *session, uint64_t now)
 {
 	uint64_t heard = atomic_load(&session->heard_ns), away;
 
-	if (!is_connected(session) || !session->wake_ns || session->wake_ns > now ||
-	    now - session->wake_ns < KEEPALIVE_NS)
+	if ((!is_connected(session) && !control_lingers(session)) || !session->wake_ns ||
+	    session->wake_ns > now || now - session->wake_ns < KEEPALIVE_NS)
 		return;
 	away = now - session->wake_ns + KEEPALIVE_NS;
 	session->wake_ns = now; /* once */
@@ -418,6 +418,8 @@ static void forgive_absence(struct session *session, uint64_t now)
 	postpone(&session->state_deadline_ns, away);
 	postpone(&session->give_up_ns, away);
 	postpone(&session->ledger_deadline_ns, away);
+	postpone(&session->last_words_ns, away);
+	postpone(&session->ending_ns, away);
 	for (uint32_t i = 0; i < PENDING_MAX; i++)
 		postpone(&session->pending[i].deadline_ns, away);
 }
@@ -464,9 +466,8 @@ HF_EXPORT uint64_t hf_session_deadline(const struct hf_session *handle)
 		session->control_open && !session->ending ? session->keepalive_ns : NEVER,
 		peer_matters(session) ? silence_ns(session) : NEVER,
 		session->ending ? session->ending_ns : NEVER,
-		session->ending && session->end_ns + LAST_WORDS_NS > time_now_ns()
-			? session->end_ns + LAST_WORDS_NS
-			: NEVER,
+		session->ending && session->last_words_ns > time_now_ns() ? session->last_words_ns
+									  : NEVER,
 	};
 	uint64_t deadline = session->stepped ? NEVER : 0;
 
@@ -592,9 +593,9 @@ static void maybe_done(struct session *session)
 
 	if (!session->ending || session->ended)
 		return;
-	if (!worker_idle(&session->link_worker) && now < session->end_ns + LAST_WORDS_NS)
+	if (!worker_idle(&session->link_worker) && now < session->last_words_ns)
 		return;
-	if (control_lingers(session) && now < session->end_ns + LAST_WORDS_NS)
+	if (control_lingers(session) && now < session->last_words_ns)
 		return;
 	if (!all_idle(session) && now < session->ending_ns)
 		return;

@@ -219,7 +219,8 @@ struct session {
 	bool control_open, control_closed, bye_sent;
 	bool control_deaf; /* the peer broke the rules: it may be told why, and is not heard */
 	bool stepped;
-	uint64_t ending_ns;
+	uint64_t last_words_ns; /* ending: until then for what is to be sent, and to arrive */
+	uint64_t ending_ns; /* ... and until then for what workers still do */
 	struct frame frame;
 	struct order order;
 	uint8_t *link_buffer; /* the link worker's: what it encodes into */

@@ -38,19 +38,25 @@ int socket_wait(int fd, short events, uint64_t deadline_ns)
 {
 	struct pollfd poll_fd = { .fd = fd, .events = events };
 	struct timespec timeout;
+	uint64_t left = 0;
 	int r;
 
 	for (;;) {
 		if (deadline_ns) {
 			uint64_t now = time_now_ns();
-			uint64_t left = deadline_ns > now ? deadline_ns - now : 0;
 
+			left = deadline_ns > now ? deadline_ns - now : 0;
 			timeout.tv_sec = (time_t)(left / NS_PER_S);
 			timeout.tv_nsec = (long)(left % NS_PER_S);
 		}
 		r = ppoll(&poll_fd, 1, deadline_ns ? &timeout : NULL, NULL);
 		if (r > 0)
 			return 0; /* also POLLERR and POLLHUP: the next call on fd says what */
+		/* Who slept much longer than that was stopped, and perhaps its host: one moment. */
+		if (r == 0 && left && time_now_ns() > deadline_ns + NS_PER_S) {
+			deadline_ns = time_now_ns() + NS_PER_S;
+			continue;
+		}
 		if (r == 0)
 			return -ETIMEDOUT;
 		if (errno != EINTR)
