@@ -126,7 +126,7 @@ static json_t *query_guest(void *ctx, const json_t *arguments, struct qmp_error 
 	(void)arguments;
 	(void)error;
 	answer = json_pack("{s:s,s:s,s:b}", "name", control->config->guest_name, "side",
-			   control->config->side, "here", guest && !control->awaits_guest);
+			   control->config->side, "here", guest && !control_awaits_guest(control));
 	if (!guest)
 		return answer;
 	devices = json_array();

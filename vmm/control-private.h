@@ -16,7 +16,7 @@ struct control {
 	struct migrate_machine machine;
 	struct migrate_parameters parameters;
 	struct migration *migration; /* the last or present one, or NULL */
-	bool awaits_guest; /* it comes from a peer and is not here yet */
+	bool awaits_guest; /* it comes from a peer, and its migration has not ended */
 	bool migrates_paused; /* the guest was paused when the migration began */
 	uint32_t guest_events; /* GUEST_EVENT_* that have happened */
 
@@ -35,6 +35,12 @@ struct control {
 
 /* QEMU's name of what the guest is doing: "running", "paused", "inmigrate", ... */
 const char *control_run_state(const struct control *control);
+
+/*
+ * It is to come from a peer, and does not run here yet. It runs here before its migration has
+ * ended: that waits until the peer has heard of it.
+ */
+bool control_awaits_guest(const struct control *control);
 
 /* Why the guest may not be run or paused by hand now; NULL if it may. buf is for the words. */
 const char *control_not_now(const struct control *control, char *buf, size_t size);

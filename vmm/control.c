@@ -34,6 +34,11 @@ void control_say(const struct control *control, const char *format, ...)
 
 /* ---- where things stand -------------------------------------------------------------------- */
 
+bool control_awaits_guest(const struct control *control)
+{
+	return control->awaits_guest && !atomic_load(&control->machine.running);
+}
+
 const char *control_run_state(const struct control *control)
 {
 	if (!control->guest)
@@ -42,7 +47,7 @@ const char *control_run_state(const struct control *control)
 		return "guest-panicked";
 	if (control->guest_events & GUEST_EVENT_SHUTDOWN)
 		return "shutdown";
-	if (control->awaits_guest)
+	if (control_awaits_guest(control))
 		return "inmigrate";
 	if (atomic_load(&control->machine.running))
 		return "running";
@@ -60,7 +65,7 @@ const char *control_not_now(const struct control *control, char *buf, size_t siz
 		(void)snprintf(buf, size, "the guest has crashed: %s", control->guest->crash_text);
 	else if (control->guest_events & GUEST_EVENT_SHUTDOWN)
 		(void)snprintf(buf, size, "the guest has powered off");
-	else if (control->awaits_guest)
+	else if (control_awaits_guest(control))
 		(void)snprintf(buf, size, "the guest is not here yet: it is to come by migration");
 	else if (migration_active(control->migration))
 		(void)snprintf(buf, size,
@@ -339,7 +344,8 @@ void control_quit(struct control *control, int exit_status)
 	control->quitting = true;
 	if (!migration_active(control->migration))
 		return;
-	if (migration_cancel(control->migration) == HF_E_TOO_LATE)
+	if (migration_cancel(control->migration) == HF_E_TOO_LATE &&
+	    (!control->awaits_guest || control_awaits_guest(control)))
 		control_say(control, "the guest has been offered to the other side: waiting for "
 				     "the outcome before leaving");
 }

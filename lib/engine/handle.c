@@ -64,6 +64,7 @@ HF_EXPORT int hf_session_resolve(struct hf_session *handle, enum hf_resolve how,
 	session->ending = session->ended = false;
 	session->outcome = HF_OUTCOME_NONE;
 	session->end_ns = session->ending_ns = 0;
+	session->wake_ns = 0; /* nobody was absent: it was at rest */
 	session_post(session, events[how]);
 	loop_wake(session);
 	return 0;

@@ -19,6 +19,7 @@
 #include "engine/loop.h"
 
 #define EVENTS_MAX (sizeof(((struct session *)0)->events) / sizeof(uint32_t))
+#define FORGIVEN_MAX 8u /* absences in one state */
 #define LAST_WORDS_NS (2 * NS_PER_S) /* for what is still to be sent when everything has ended */
 
 bool session_is_source(const struct session *session)
@@ -321,7 +322,8 @@ static void state_deadline_passed(struct session *session, uint64_t now)
 		return; /* it waits for devices: precopy's own deadline counts */
 	}
 	/* Nobody else can run the guest: to give it up would not help it. So this is only said. */
-	if (session_is_source(session) && session->source.state == SOURCE_RESUMING) {
+	if (session_is_source(session) ? session->source.state == SOURCE_RESUMING
+				       : session->target.state == TARGET_RESUMING) {
 		trace(session, HF_TRACE_WAITING, waited_for(session), 0, 0, 0, 0);
 		session->state_deadline_ns = now + session->config.arc_us_max * NS_PER_US;
 		return;
@@ -335,7 +337,9 @@ static void state_deadline_passed(struct session *session, uint64_t now)
 	else
 		(void)error_set(&err, HF_E_DEADLINE, 0, "waited too long for %s",
 				waited_for(session));
-	keep(session, &err, false);
+	/* Patience that ended is no reason yet: the ledger, or the target, may have one. */
+	keep(session, &err,
+	     session_is_source(session) && session->source.state == SOURCE_COMMITTING);
 	/* What still comes of it answers nothing in the state that follows. */
 	phase_cancel(&session->main);
 	post_fail(session);
@@ -401,17 +405,20 @@ static void postpone(uint64_t *deadline_ns, uint64_t by_ns)
 
 /*
  * A loop that wakes much later than it asked to was stopped itself, perhaps with all of its host:
- * it cannot say then that the other side was silent, or late, and what is under way gets a moment.
+ * it cannot say then that the other side was silent, or anybody late, and what is under way gets a
+ * moment. Not for ever: on a host that never wakes it in time, deadlines pass all the same.
  */
 static void forgive_absence(struct session *session, uint64_t now)
 {
-	uint64_t heard = atomic_load(&session->heard_ns), away;
+	uint64_t heard = atomic_load(&session->heard_ns), wake = session->wake_ns, away;
 
-	if ((!is_connected(session) && !control_lingers(session)) || !session->wake_ns ||
-	    session->wake_ns > now || now - session->wake_ns < KEEPALIVE_NS)
+	if (!wake || wake > now)
 		return;
-	away = now - session->wake_ns + KEEPALIVE_NS;
-	session->wake_ns = now; /* once */
+	session->wake_ns = now;
+	if (now - wake < KEEPALIVE_NS || session->forgiven == FORGIVEN_MAX)
+		return;
+	session->forgiven++;
+	away = now - wake + KEEPALIVE_NS;
 	/* If it fails, the peer was heard just now. */
 	(void)atomic_compare_exchange_strong(&session->heard_ns, &heard,
 					     heard + away < now ? heard + away : now);

@@ -204,7 +204,8 @@ struct session {
 	uint64_t start_ns, end_ns;
 	uint64_t poll_ns; /* source: when to ask devices again that had nothing to read */
 	uint64_t state_deadline_ns, retry_ns, give_up_ns, grace_ns, keepalive_ns;
-	uint64_t wake_ns; /* when the loop asked to be woken, the last time */
+	uint64_t wake_ns; /* when the loop asked to be woken, the last time; 0: it is not to be */
+	uint32_t forgiven; /* absences in this state */
 	uint64_t stopped_ns, resumed_ns; /* the stand-still, as this side sees it */
 	uint64_t watched_bytes; /* progress that the state's deadline has seen */
 	atomic_uint_fast64_t heard_ns; /* the last sign of life of the peer; atomic: receivers */

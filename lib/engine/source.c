@@ -246,8 +246,10 @@ void source_apply(struct session *session, enum source_event event)
 			       source_state_name(row->next), source_event_name(event));
 		trace(session, HF_TRACE_TRANSITION, text, before, row->next, event, 0);
 	}
-	if (row->next != before)
+	if (row->next != before) {
 		ledger_forget(session);
+		session->forgiven = 0;
+	}
 	for (int i = 0; i < SOURCE_ACTIONS_MAX && row->actions[i] != SOURCE_A_NONE; i++)
 		act(session, row->actions[i]);
 	arm(session, before);

@@ -274,8 +274,10 @@ void target_apply(struct session *session, enum target_event event)
 			       target_state_name(row->next), target_event_name(event));
 		trace(session, HF_TRACE_TRANSITION, text, before, row->next, event, 0);
 	}
-	if (row->next != before)
+	if (row->next != before) {
 		ledger_forget(session);
+		session->forgiven = 0;
+	}
 	for (int i = 0; i < TARGET_ACTIONS_MAX && row->actions[i] != TARGET_A_NONE; i++)
 		act(session, row->actions[i]);
 	arm(session, before);

@@ -184,7 +184,7 @@ static void check_lost(const struct side *source)
 	check_reason(source);
 	for (uint32_t i = 0; i < world.scenario->devices; i++)
 		reset |= device_was_reset(source, i);
-	if (!reset && !source->run_failed && !anything_slow())
+	if (!reset && !source->run_failed)
 		referee_fail("I6", "the source is LOST: no device was reset, and its vCPUs run");
 	if (source->running && !source->stop_failed)
 		referee_fail("I7", "the source is LOST, and its guest runs");
@@ -251,8 +251,10 @@ static void check_target(const struct side *target)
 				     hf_outcome_name(source->outcome));
 		return;
 	case HF_OUTCOME_WAITING:
-		if (!target->run_failed && !anything_slow())
-			referee_fail("I6", "the target is HELD, and its vCPUs run");
+		if (!target->run_failed)
+			referee_fail("I6", "the target is HELD, and nothing of it has failed");
+		if (target->running)
+			referee_fail("I7", "the target is HELD, and its vCPUs run");
 		return;
 	case HF_OUTCOME_FAILED:
 		check_reason(target);

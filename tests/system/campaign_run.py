@@ -21,7 +21,7 @@ from campaign_vm import Trouble, Vm
 from wait import Watch
 
 LOAD = "mem=8 rate=1500 zero=20 dma=200 dma_len=1024 beat=2000 report=50 witness=2000"
-LIMITS = {"peer-timeout": 1500, "device-timeout": 3000, "ledger-timeout": 1000,
+LIMITS = {"peer-timeout": 1500, "device-timeout": 1500, "ledger-timeout": 1000,
           "doubt-timeout": 2000, "deadline": 20}
 PASS_S, STRIKE_S, SETTLE_S = 150, 12, 100  # a restart has doubt-timeout as it is, 60 s
 SOURCE_ENDS, TARGET_ENDS = ("home", "away", "lost", "waiting"), ("running", "waiting", "failed")

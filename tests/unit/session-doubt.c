@@ -73,6 +73,41 @@ static void finish(struct pair *pair)
 	pair_done(pair);
 }
 
+/* ---- an answer that comes late --------------------------------------------------------------- */
+
+/* As hasten(), but the target is heard: it says once a second that it lives. */
+static void hasten_a_little(struct side *side, const struct hf_event *event)
+{
+	struct session *session = (struct session *)side->session;
+
+	if (event->id == HF_TRACE_TRANSITION && event->arg[1] == SOURCE_COMMITTING)
+		session->config.wait_us_max = 1300000;
+}
+
+/* The ledger is being read when the target gives the guest back, and answers on the way home. */
+static void what_the_ledger_says_on_the_way_home_answers_nothing(void **state)
+{
+	struct hf_error err = { 0 };
+	struct pair pair;
+
+	(void)state;
+	pair_init(&pair, &(struct pair_config){
+				 .memory_bytes = 4 << 20,
+				 .device_count = 2,
+				 .target_filter = "delay:device[0].set_state=RUNNING_P2P:3500",
+				 .source_filter = "delay:ledger.read:1500" });
+	assert_int_equal(hf_filters_add(pair.target.filters, REFUSES, &err), 0);
+	assert_int_equal(hf_filters_add(pair.source.filters,
+					"delay:device[0].set_state=RUNNING_P2P:1500", &err),
+			 0);
+	pair.source.on_trace = hasten_a_little;
+	pair.source.config.doubt_us_max = 20000000;
+	pair_run(&pair);
+	pair_assert_home(&pair);
+	assert_true(side_saw(&pair.source, HF_TRACE_TRANSITION, "CLAIMED -> UNDOING (RETURNED)"));
+	pair_done(&pair);
+}
+
 /* ---- an operator ----------------------------------------------------------------------------- */
 
 static void the_ledger_asked_again_says_that_it_is_away(void **state)
@@ -565,6 +600,7 @@ static int remove_dir(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_the_ledger_says_on_the_way_home_answers_nothing),
 		cmocka_unit_test(the_ledger_asked_again_says_that_it_is_away),
 		cmocka_unit_test(asked_too_early_it_waits_again),
 		cmocka_unit_test(taken_back_the_late_start_of_the_target_fails),

@@ -103,6 +103,60 @@ static void test_a_machine_whose_table_has_a_hole_is_refused(void **state)
 	pair_done(&pair);
 }
 
+/* Nobody else can run it: that it takes longer than it should is said, and no reason to stop. */
+static void test_vcpus_that_are_slow_to_run_are_waited_for(void **state)
+{
+	struct pair_config config = { .memory_bytes = 1 << 20,
+				      .channels = 1,
+				      .target_filter = "delay:machine.run:900" };
+	struct pair pair;
+
+	(void)state;
+	pair_init(&pair, &config);
+	pair.target.config.arc_us_max = 300000;
+	pair_run(&pair);
+	pair_assert_moved(&pair);
+	assert_true(side_saw(&pair.target, HF_TRACE_WAITING, "vCPUs to run"));
+	pair_done(&pair);
+}
+
+/* The source's clock, when it has read STARTED. */
+static void note_started(struct side *side, const struct hf_event *event)
+{
+	if (event->id == HF_TRACE_RECORD_RECV && strcmp(event->text, "STARTED") == 0)
+		atomic_store((atomic_bool *)side->on_trace_ctx, true);
+}
+
+/* The target's end: it may not be before that. */
+static void check_heard(struct side *side, const struct hf_event *event)
+{
+	atomic_bool *heard = side->on_trace_ctx;
+
+	if (event->id == HF_TRACE_OUTCOME && !atomic_load(heard))
+		side->was_run = false; /* pair_assert_moved() wants it to have been */
+}
+
+/* Whoever closes with something unread takes back what the peer has not read yet. */
+static void test_a_target_has_not_ended_before_its_last_word_was_heard(void **state)
+{
+	struct pair_config config = { .memory_bytes = 1 << 20,
+				      .channels = 1,
+				      .source_filter = "delay:channel[control].recv:300" };
+	struct pair pair;
+	atomic_bool heard = false;
+
+	(void)state;
+	pair_init(&pair, &config);
+	pair.source.on_trace = note_started;
+	pair.target.on_trace = check_heard;
+	pair.source.on_trace_ctx = pair.target.on_trace_ctx = &heard;
+	pair_run(&pair);
+	pair_assert_moved(&pair);
+	assert_true(atomic_load(&heard));
+	assert_true(pair.target.was_run);
+	pair_done(&pair);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -110,6 +164,8 @@ int main(void)
 		cmocka_unit_test(test_a_device_without_precopy_counts_for_the_stand_still),
 		cmocka_unit_test(test_a_link_that_was_slow_once_is_measured_again),
 		cmocka_unit_test(test_a_machine_whose_table_has_a_hole_is_refused),
+		cmocka_unit_test(test_vcpus_that_are_slow_to_run_are_waited_for),
+		cmocka_unit_test(test_a_target_has_not_ended_before_its_last_word_was_heard),
 	};
 
 	return cmocka_run_group_tests_name("session-limits", tests, NULL, NULL);
