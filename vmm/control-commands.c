@@ -99,8 +99,9 @@ static json_t *query_kvm(void *ctx, const json_t *arguments, struct qmp_error *e
 	return json_pack("{s:b,s:b}", "enabled", is_kvm, "present", is_kvm);
 }
 
-static json_t *device_json(const struct hf_session_device *entry)
+static json_t *device_json(const struct guest *guest, uint32_t index)
 {
+	const struct hf_session_device *entry = &guest->devices[index];
 	struct hf_device_info info;
 	json_t *device = json_pack("{s:s}", "id", entry->name);
 	uint32_t state;
@@ -110,6 +111,8 @@ static json_t *device_json(const struct hf_session_device *entry)
 		(void)json_object_set_new(device, "compat", qmp_text(info.compat));
 		(void)json_object_set_new(device, "migration-flags", json_integer(info.mig_flags));
 	}
+	(void)json_object_set_new(device, "wanted",
+				  json_boolean(guest->devices_wanted >> index & 1));
 	if (entry->device.ops->get_state(entry->device.self, &state) == 0)
 		(void)json_object_set_new(device, "state",
 					  json_string(hf_device_state_name(state)));
@@ -132,7 +135,7 @@ static json_t *query_guest(void *ctx, const json_t *arguments, struct qmp_error 
 	devices = json_array();
 	/* A session's workers own the devices' migration while it goes on. */
 	for (uint32_t i = 0; i < guest->device_count && !migration_active(control->migration); i++)
-		(void)json_array_append_new(devices, device_json(&guest->devices[i]));
+		(void)json_array_append_new(devices, device_json(guest, i));
 	for (uint32_t i = 0; i < guest->region_count; i++)
 		memory += guest->regions[i].size;
 	(void)json_object_set_new(answer, "kind", json_string(guest->ops->kind));
@@ -392,5 +395,7 @@ const struct qmp_command control_commands[] = {
 };
 /* clang-format on */
 
-const char *const control_events[] = { "GUEST_PANICKED", "MIGRATION",	   "RESUME", "SHUTDOWN",
-				       "STOP",		 "VFIO_MIGRATION", NULL };
+const char *const control_events[] = { "DEVICE_WANTED",	 "GUEST_PANICKED",
+				       "MIGRATION",	 "RESUME",
+				       "SHUTDOWN",	 "STOP",
+				       "VFIO_MIGRATION", NULL };

@@ -19,6 +19,7 @@ struct control {
 	bool awaits_guest; /* it comes from a peer, and its migration has not ended */
 	bool migrates_paused; /* the guest was paused when the migration began */
 	uint32_t guest_events; /* GUEST_EVENT_* that have happened */
+	uint32_t devices_wanted; /* of the guest's, as far as it was told */
 
 	bool restarts; /* a kept guest is being taken up */
 	bool quitting; /* as soon as no session goes on */
@@ -57,6 +58,10 @@ int control_resolve(struct control *control, enum hf_resolve how, struct hf_erro
 
 /* End the process when no session goes on; one that does is cancelled if it still can be. */
 void control_quit(struct control *control, int exit_status);
+
+/* ---- control-devices.c ---- */
+/* The host has asked for some of them. */
+void control_devices_wanted(struct control *control);
 
 void control_say(const struct control *control, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));

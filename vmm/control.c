@@ -381,6 +381,8 @@ static void guest_ready(struct loop_source *source, uint32_t events)
 		qmp_server_event(&control->server, "GUEST_PANICKED",
 				 json_pack("{s:s}", "action", "pause"));
 	}
+	if (happened & GUEST_EVENT_DEVICE_WANTED)
+		control_devices_wanted(control);
 	if (happened & GUEST_EVENT_SHUTDOWN) {
 		qmp_server_event(&control->server, "SHUTDOWN",
 				 json_pack("{s:b,s:s}", "guest", 1, "reason", "guest-shutdown"));

@@ -39,7 +39,11 @@ struct guest_config {
  * guest_exit_status() has its value.
  */
 #define GUEST_EVENT_SHUTDOWN 1u
-#define GUEST_EVENT_CRASH 2u /* triple fault, KVM internal error; guest_crash_text() */
+/* Triple fault, KVM internal error, a device that broke; guest_crash_text(). */
+#define GUEST_EVENT_CRASH 2u
+
+/* The host wants a device back that it has lent us; guest->devices_wanted says which. */
+#define GUEST_EVENT_DEVICE_WANTED 4u
 
 struct guest_ops {
 	const char *kind; /* "kvm", "thread" */
@@ -63,6 +67,7 @@ struct guest {
 	uint32_t region_count, device_count, vcpu_count;
 	int event_fd;
 	int exit_status; /* valid after GUEST_EVENT_SHUTDOWN */
+	uint32_t devices_wanted; /* bit i: the host has asked for devices[i]; the main loop's */
 	char crash_text[HF_ERROR_TEXT_MAX]; /* valid after GUEST_EVENT_CRASH */
 };
 

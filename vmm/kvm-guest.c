@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -29,7 +30,7 @@ void kvm_guest_tell(struct kvm_guest *guest, uint32_t events)
 
 	atomic_fetch_or(&guest->events, events);
 	/* EAGAIN: the counter is full, so it is readable anyhow. */
-	(void)!write(guest->guest.event_fd, &one, sizeof(one));
+	(void)!write(guest->wake_fd, &one, sizeof(one));
 }
 
 /* Mark the guest as ended. false: it has ended before. */
@@ -71,6 +72,28 @@ void kvm_guest_crash(struct kvm_guest *guest, const char *format, ...)
 	end_with(guest, GUEST_EVENT_CRASH);
 }
 
+static const char *first_name(const struct kvm_guest *guest, uint32_t devices)
+{
+	return pci_device_name(&guest->pci, (uint32_t)__builtin_ctz(devices));
+}
+
+void kvm_guest_crash_by(struct kvm_guest *guest, uint32_t devices)
+{
+	kvm_guest_crash(guest, "device %s has had an error that cannot be corrected (VFIO's ERR)",
+			first_name(guest, devices));
+}
+
+int kvm_guest_check_devices(struct kvm_guest *guest, struct hf_error *err)
+{
+	uint32_t broken = pci_host_events(&guest->pci, HOST_ERROR);
+
+	if (broken == 0)
+		return 0;
+	return fail(err, HF_E_DEVICE_STATE, 0,
+		    "device %s has had an error that cannot be corrected (VFIO's ERR)",
+		    first_name(guest, broken));
+}
+
 /* ---- guest_ops ------------------------------------------------------------------------------ */
 
 static struct kvm_guest *kvm_guest_of(struct guest *guest)
@@ -78,12 +101,31 @@ static struct kvm_guest *kvm_guest_of(struct guest *guest)
 	return (struct kvm_guest *)guest;
 }
 
+/*
+ * A guest whose device has had an error must not go on with it. One that has not run yet is not
+ * crashed by that, but refused (kvm_guest_check_devices()): it may be whole elsewhere.
+ */
+static void take_host_events(struct kvm_guest *guest)
+{
+	uint32_t broken = pci_host_events(&guest->pci, HOST_ERROR);
+	uint32_t wanted = pci_host_events(&guest->pci, HOST_REQUEST);
+
+	if (broken != 0 && atomic_load(&guest->has_run))
+		kvm_guest_crash_by(guest, broken);
+	if ((wanted & ~guest->guest.devices_wanted) != 0)
+		atomic_fetch_or(&guest->events, GUEST_EVENT_DEVICE_WANTED);
+	guest->guest.devices_wanted = wanted;
+}
+
 static uint32_t guest_events(struct guest *base)
 {
+	struct kvm_guest *guest = kvm_guest_of(base);
 	uint64_t count;
 
-	(void)!read(base->event_fd, &count, sizeof(count)); /* EAGAIN: there is nothing new */
-	return atomic_exchange(&kvm_guest_of(base)->events, 0);
+	(void)!read(guest->wake_fd, &count, sizeof(count)); /* EAGAIN: there is nothing new */
+	if (guest->pci.device_count != 0)
+		take_host_events(guest);
+	return atomic_exchange(&guest->events, 0);
 }
 
 static int guest_memory_open(struct guest *base, struct hf_memory *ret_memory, struct hf_error *err)
@@ -143,6 +185,8 @@ static void guest_free(struct guest *base)
 	memory_done(&guest->memory);
 	if (base->event_fd >= 0)
 		(void)close(base->event_fd);
+	if (guest->wake_fd >= 0)
+		(void)close(guest->wake_fd);
 	if (guest->locks_made) {
 		(void)pthread_mutex_destroy(&guest->tracker_lock);
 		(void)pthread_mutex_destroy(&guest->end_lock);
@@ -186,6 +230,7 @@ static struct kvm_guest *new_guest(const struct guest_config *config)
 		return NULL;
 	guest->guest.ops = &ops;
 	guest->guest.event_fd = -1;
+	guest->wake_fd = -1;
 	guest->guest.machine = (struct hf_machine){ .ops = &kvm_machine_ops, .self = guest };
 	guest->vm = (struct vm){ .kvm_fd = -1, .vm_fd = -1 };
 	kvm_vfio_init(&guest->vfio);
@@ -253,7 +298,7 @@ static int build_devices(struct kvm_guest *guest, const struct hf_session_device
 
 	for (uint32_t i = 0; r == 0 && i < count; i++)
 		r = pci_add(&guest->pci, &devices[i], err);
-	return r;
+	return r != 0 ? r : pci_host_watch(&guest->pci, guest->guest.event_fd, err);
 }
 
 static int boot(struct kvm_guest *guest, const struct guest_config *config, struct hf_error *err)
@@ -283,6 +328,19 @@ static int build(struct kvm_guest *guest, const struct guest_config *config,
 	return r != 0 ? r : cpus_start(&guest->cpus, err);
 }
 
+/* One descriptor for the main loop: what vCPUs tell, and later what the devices' host does. */
+static int open_events(struct kvm_guest *guest, struct hf_error *err)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+
+	guest->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	guest->guest.event_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (guest->wake_fd < 0 || guest->guest.event_fd < 0 ||
+	    epoll_ctl(guest->guest.event_fd, EPOLL_CTL_ADD, guest->wake_fd, &event) < 0)
+		return fail(err, HF_E_SYSTEM, errno, "descriptors for the guest's events");
+	return 0;
+}
+
 int kvm_guest_begin(const struct guest_config *config, struct kvm_guest **ret_guest,
 		    struct hf_error *err)
 {
@@ -294,9 +352,7 @@ int kvm_guest_begin(const struct guest_config *config, struct kvm_guest **ret_gu
 	guest = new_guest(config);
 	if (guest == NULL)
 		return fail(err, HF_E_NO_MEMORY, ENOMEM, "a guest");
-	guest->guest.event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (guest->guest.event_fd < 0)
-		r = fail(err, HF_E_SYSTEM, errno, "eventfd");
+	r = open_events(guest, err);
 	if (r == 0)
 		r = vm_open(&guest->vm, !config->no_dirty_ring, err);
 	if (r != 0) {

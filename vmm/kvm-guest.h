@@ -33,7 +33,9 @@ struct kvm_guest {
 	struct cpuid cpuid; /* what the guest sees; the source's on an incoming guest */
 	struct cpus cpus;
 	struct tsc tsc;
-	bool has_run; /* KVM takes no other CPUID any more; the machine's worker */
+	atomic_bool
+		has_run; /* KVM takes no other CPUID any more; written by the machine's worker */
+	int wake_fd; /* an eventfd: something is in events; guest.event_fd waits for it, and more */
 
 	/* How the guest ended. The vCPU that ends it writes status and text, once, then ended. */
 	pthread_mutex_t end_lock;
@@ -76,10 +78,15 @@ int kvm_guest_assemble(const struct guest_config *config, const struct hf_sessio
 /* Tell the main loop of GUEST_EVENT_*; any thread. */
 void kvm_guest_tell(struct kvm_guest *guest, uint32_t events);
 
-/* From vCPU threads: the guest is over. The first one decides how. */
+/* From any thread: the guest is over. The first one decides how. */
 void kvm_guest_shutdown(struct kvm_guest *guest, int exit_status);
 void kvm_guest_crash(struct kvm_guest *guest, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
+
+/* The first of these devices (bit i: device i) has broken, and the guest with it. */
+void kvm_guest_crash_by(struct kvm_guest *guest, uint32_t devices);
+/* HF_E_DEVICE_STATE names the first device that has broken; 0: none has. Any thread. */
+int kvm_guest_check_devices(struct kvm_guest *guest, struct hf_error *err);
 
 /* ---- tracker.c ------------------------------------------------------------------------------ */
 

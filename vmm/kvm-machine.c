@@ -222,7 +222,7 @@ static int machine_state_load(void *self, const struct hf_state_section *section
 
 static int machine_state_check(void *self, struct hf_error *err)
 {
-	const struct kvm_guest *guest = self;
+	struct kvm_guest *guest = self;
 
 	for (uint32_t i = 0; i < PLATFORM_SECTIONS; i++)
 		if ((guest->loaded & (1u << i)) == 0)
@@ -231,7 +231,7 @@ static int machine_state_check(void *self, struct hf_error *err)
 	for (uint32_t i = 0; i < guest->cpus.count; i++)
 		if (guest->vcpus_loaded[i] == 0)
 			return fail(err, HF_E_MACHINE_STATE, 0, "vCPU %u did not come", i);
-	return 0;
+	return kvm_guest_check_devices(guest, err);
 }
 
 static int machine_device_save(void *self, uint32_t device, void *buf, uint32_t capacity,
@@ -268,6 +268,7 @@ static int machine_run(void *self, struct hf_error *err)
 {
 	struct kvm_guest *guest = self;
 	uint32_t ended = atomic_load(&guest->ended);
+	uint32_t broken;
 	int r;
 
 	if (ended != 0) { /* it stays as it ended; whoever runs it hears of it */
@@ -277,16 +278,27 @@ static int machine_run(void *self, struct hf_error *err)
 	/* An ioctl on a vCPU that sleeps in KVM_RUN (HLT) would wait until it wakes. */
 	if (cpus_are_let_run(&guest->cpus))
 		return 0;
+	/* One that has run is crashed by its broken device, one that has not stays what it is. */
+	if (!atomic_load(&guest->has_run)) {
+		r = kvm_guest_check_devices(guest, err);
+		if (r != 0)
+			return r;
+	}
 	r = pci_interrupts_deliver(&guest->pci);
 	if (r < 0)
 		return fail(err, HF_E_MACHINE_STATE, -r, "connecting interrupts");
-	if (guest->has_run) {
+	if (atomic_load(&guest->has_run)) {
 		/* Its watchdogs need not bark (-EINVAL: it does not use kvmclock). */
 		for (uint32_t i = 0; i < guest->cpus.count; i++)
 			(void)ioctl(guest->cpus.cpus[i].fd, KVM_KVMCLOCK_CTRL, 0ul);
 	}
-	guest->has_run = true;
+	atomic_store(&guest->has_run, true);
 	cpus_run(&guest->cpus);
+	broken = pci_host_events(&guest->pci, HOST_ERROR); /* since it was asked above */
+	if (broken != 0)
+		kvm_guest_crash_by(guest, broken);
+	if (atomic_load(&guest->ended) != 0)
+		cpus_stop_soon(&guest->cpus); /* it ended before they ran */
 	return 0;
 }
 

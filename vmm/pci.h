@@ -80,6 +80,19 @@ int pci_interrupts_settle(struct pci *pci);
 
 uint64_t pci_failed_accesses(struct pci *pci);
 
+/* What the host says of a device (pci-host.c). */
+enum host_event {
+	HOST_ERROR, /* it has had an error that nobody corrects */
+	HOST_REQUEST, /* it is wanted back */
+};
+#define HOST_EVENTS 2u
+
+/* Let an epoll descriptor become readable with each of them. */
+int pci_host_watch(struct pci *pci, int epoll_fd, struct hf_error *err);
+/* Bit i: of device i, at any time until now. What was to be read has been. Any thread. */
+uint32_t pci_host_events(struct pci *pci, enum host_event which);
+const char *pci_device_name(const struct pci *pci, uint32_t index);
+
 /* What the functions are, for describe() and check(); HF_E_MISMATCH says which differs. */
 void pci_describe(struct pci *pci, struct writer *writer);
 int pci_check(struct pci *pci, struct reader *reader, struct hf_error *err);

@@ -124,7 +124,7 @@ int shape_check(struct kvm_guest *guest, const void *buf, uint32_t length, struc
 	struct cpuid cpuid;
 	int r;
 
-	if (guest->has_run)
+	if (atomic_load(&guest->has_run))
 		return fail(err, HF_E_MACHINE_STATE, 0, "this guest has run already");
 	take(&reader, &shape, sizeof(shape)); /* no padding: six u32 and one u64 */
 	if (shape.magic != MAGIC || shape.version != VERSION)

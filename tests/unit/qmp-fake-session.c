@@ -2,6 +2,7 @@
 /* See qmp-fake-session.h. */
 #include <assert.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -466,6 +467,60 @@ struct guest *fake_guest(int *ret_freed)
 	guest->guest.regions[0].size = 1 << 20;
 	guest->guest.vcpu_count = 1;
 	return &guest->guest;
+}
+
+struct fake_device {
+	uint32_t flags;
+};
+
+static struct fake_device fake_devices[HF_DEVICES_MAX];
+static atomic_uint device_resets;
+static atomic_int device_reset_answer;
+
+static int device_info(void *self, struct hf_device_info *ret_info)
+{
+	const struct fake_device *device = self;
+
+	*ret_info = (struct hf_device_info){ .flags = device->flags, .kind = "fake" };
+	return 0;
+}
+
+static int device_get_state(void *self, uint32_t *ret_state)
+{
+	(void)self;
+	*ret_state = HF_DEVICE_RUNNING;
+	return 0;
+}
+
+static int device_reset(void *self)
+{
+	(void)self;
+	atomic_fetch_add(&device_resets, 1);
+	return atomic_load(&device_reset_answer);
+}
+
+/* The main loop uses no others: a call of NULL would end the test. */
+static const struct hf_device_ops device_ops = { .size = sizeof(device_ops),
+						 .kind = "fake",
+						 .info = device_info,
+						 .get_state = device_get_state,
+						 .reset = device_reset };
+
+void fake_guest_device(struct guest *guest, const char *name, uint32_t flags)
+{
+	struct hf_session_device *device = &guest->devices[guest->device_count];
+
+	fake_devices[guest->device_count].flags = flags;
+	device->device = (struct hf_device){ &device_ops, &fake_devices[guest->device_count] };
+	(void)snprintf(device->name, sizeof(device->name), "%s", name);
+	guest->device_count++;
+	atomic_store(&device_resets, 0);
+}
+
+uint32_t fake_device_resets(int answer)
+{
+	atomic_store(&device_reset_answer, answer);
+	return atomic_load(&device_resets);
 }
 
 void fake_guest_event(struct guest *guest, uint32_t event)

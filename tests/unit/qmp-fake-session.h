@@ -55,6 +55,11 @@ void fake_seen(struct fake_seen *ret_seen);
 /* A guest of this kind; *ret_freed becomes 1 when it is freed. */
 struct guest *fake_guest(int *ret_freed);
 
+/* Give it one more device, with these flags of struct hf_device_info. */
+void fake_guest_device(struct guest *guest, const char *name, uint32_t flags);
+/* How many times devices of this guest were reset; from now on it fails with answer. */
+uint32_t fake_device_resets(int answer);
+
 /* As if the guest did it. */
 void fake_guest_event(struct guest *guest, uint32_t event);
 

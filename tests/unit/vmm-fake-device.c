@@ -104,6 +104,8 @@ static int fake_irq_count(void *self, uint32_t index, uint32_t *ret_count)
 		*ret_count = fake->msi_count;
 	else if (index == 2)
 		*ret_count = FAKE_VECTORS;
+	else if (index == 3 || index == 4)
+		*ret_count = 1;
 	return 0;
 }
 
@@ -124,6 +126,10 @@ static int fake_irqs_set(void *self, uint32_t index, uint32_t count, const int *
 
 	if (fails(fake))
 		return -EIO;
+	if ((index == 3 || index == 4) && count <= 1) {
+		fake->host_eventfds[index - 3] = count != 0 ? eventfds[0] : 0;
+		return 0;
+	}
 	if (index == 0)
 		return pin_set(fake, count, eventfds);
 	if ((index != 2 && index != 1) || count > FAKE_VECTORS)
@@ -237,6 +243,14 @@ struct hf_session_device fake_session_device(struct fake_device *fake, const cha
 
 	(void)snprintf(device.name, sizeof(device.name), "%s", name);
 	return device;
+}
+
+void fake_host_says(const struct fake_device *fake, uint32_t which)
+{
+	const uint64_t one = 1;
+
+	assert_true(fake->host_eventfds[which] > 0);
+	assert_int_equal(write(fake->host_eventfds[which], &one, sizeof(one)), (int)sizeof(one));
 }
 
 void fake_pin_raise(const struct fake_device *fake)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Between a guest's devices and its host: KVM's VFIO device. */
+/* Between a guest's devices and its host: KVM's VFIO device, errors, a host that wants one back. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,6 +10,8 @@
 #include <cmocka.h>
 
 #include "vmm-testing.h"
+
+PROGRAM(count, "1: incl 0x200000; jmp 1b");
 
 /* What is no file of VFIO's, no KVM takes; so it is with any file on a KVM without the device. */
 static void a_file_that_kvm_does_not_take_is_no_error(void **state)
@@ -36,10 +38,106 @@ static void a_file_that_kvm_does_not_take_is_no_error(void **state)
 	(void)close(file);
 }
 
+static struct kvm_guest *running(struct fake_device *fake)
+{
+	struct hf_session_device device = fake_session_device(fake, "fake0");
+	struct kvm_guest *guest = guest_with(&count, (struct guest_config){ 0 }, &device, 1);
+
+	guest_run(guest);
+	(void)wait_word_change(guest_at(guest, SCRATCH_GPA), 0);
+	return guest;
+}
+
+static void a_broken_device_crashes_its_guest(void **state)
+{
+	struct fake_device *fake = fake_new();
+	struct kvm_guest *guest;
+	uint32_t before;
+
+	(void)state;
+	require_kvm();
+	guest = running(fake);
+	fake_host_says(fake, 0);
+	assert_int_equal(wait_event(guest), GUEST_EVENT_CRASH);
+	assert_non_null(strstr(guest->guest.crash_text, "device fake0"));
+	guest_stop(guest); /* waits for what was under way */
+	before = *(volatile uint32_t *)guest_at(guest, SCRATCH_GPA);
+	guest_run(guest); /* it has ended, and whoever runs it is told again */
+	assert_int_equal(wait_event(guest), GUEST_EVENT_CRASH);
+	guest_stop(guest);
+	assert_int_equal(*(volatile uint32_t *)guest_at(guest, SCRATCH_GPA), before);
+	guest_end(guest);
+	assert_int_equal(fake->host_eventfds[0], 0);
+	assert_int_equal(fake->host_eventfds[1], 0);
+	fake_free(fake);
+}
+
+/* Nothing has run on it yet: it may be whole at the source, and is refused here. */
+static void a_broken_device_takes_no_guest(void **state)
+{
+	struct fake_device *fake = fake_new(), *here = fake_new();
+	struct hf_session_device device = fake_session_device(here, "fake0");
+	struct kvm_guest *source, *target;
+	struct hf_error err = { 0 };
+
+	(void)state;
+	require_kvm();
+	source = running(fake);
+	guest_stop(source);
+	target = guest_with(NULL, (struct guest_config){ 0 }, &device, 1);
+	check_shape(source, target);
+	copy_memory(source, target);
+	move_state(source, target);
+	move_device(source, target, 0);
+	fake_host_says(here, 0);
+	assert_int_equal(target->guest.ops->events(&target->guest),
+			 0); /* and it is not forgotten */
+	assert_int_equal(kvm_machine_ops.state_check(target, &err), HF_E_DEVICE_STATE);
+	assert_non_null(strstr(err.text, "device fake0"));
+	assert_int_equal(kvm_machine_ops.run(target, NULL), HF_E_DEVICE_STATE);
+	assert_int_equal(*(volatile uint32_t *)guest_at(target, SCRATCH_GPA),
+			 *(volatile uint32_t *)guest_at(source, SCRATCH_GPA));
+	guest_end(source);
+	guest_end(target);
+	fake_free(fake);
+	fake_free(here);
+}
+
+static void a_device_that_is_wanted_back_is_told(void **state)
+{
+	struct fake_device *first = fake_new(), *second = fake_new();
+	const struct hf_session_device devices[] = { fake_session_device(first, "fake0"),
+						     fake_session_device(second, "fake1") };
+	struct kvm_guest *guest;
+	const volatile uint32_t *word;
+
+	(void)state;
+	require_kvm();
+	guest = guest_with(&count, (struct guest_config){ 0 }, devices, 2);
+	word = guest_at(guest, SCRATCH_GPA);
+	guest_run(guest);
+	fake_host_says(second, 1);
+	assert_int_equal(wait_event(guest), GUEST_EVENT_DEVICE_WANTED);
+	assert_int_equal(guest->guest.devices_wanted, 2);
+	/* The kernel says it again and again. */
+	fake_host_says(second, 1);
+	assert_int_equal(wait_event(guest), 0);
+	fake_host_says(first, 1);
+	assert_int_equal(wait_event(guest), GUEST_EVENT_DEVICE_WANTED);
+	assert_int_equal(guest->guest.devices_wanted, 3);
+	(void)wait_word_change(word, *word); /* the guest goes on */
+	guest_end(guest);
+	fake_free(first);
+	fake_free(second);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_file_that_kvm_does_not_take_is_no_error),
+		cmocka_unit_test(a_broken_device_crashes_its_guest),
+		cmocka_unit_test(a_broken_device_takes_no_guest),
+		cmocka_unit_test(a_device_that_is_wanted_back_is_told),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -90,8 +90,12 @@ struct fake_device {
 	uint32_t map_count;
 	struct fake_map maps[FAKE_MAPS_MAX];
 	uint32_t calls, fail_at; /* the fail_at-th call (from 1) fails; 0: none */
+	int host_eventfds[2]; /* ERR, REQ: 0 if they are not armed */
 	bool closed;
 };
+
+/* As the host does it: 0: ERR, 1: REQ. */
+void fake_host_says(const struct fake_device *fake, uint32_t which);
 
 /* As the device does it: raise its pin, which is armed. */
 void fake_pin_raise(const struct fake_device *fake);
