@@ -19,6 +19,7 @@ struct control {
 	bool awaits_guest; /* it comes from a peer, and its migration has not ended */
 	bool migrates_paused; /* the guest was paused when the migration began */
 	uint32_t guest_events; /* GUEST_EVENT_* that have happened */
+	bool devices_reset; /* after a crash */
 	uint32_t devices_wanted; /* of the guest's, as far as it was told */
 
 	bool restarts; /* a kept guest is being taken up */
@@ -62,6 +63,11 @@ void control_quit(struct control *control, int exit_status);
 /* ---- control-devices.c ---- */
 /* The host has asked for some of them. */
 void control_devices_wanted(struct control *control);
+/*
+ * After a crash, once, as soon as no session has the devices: nothing that the guest has told them
+ * to do goes on, no DMA into memory that is to be looked at, and no interrupts.
+ */
+void control_devices_reset(struct control *control);
 
 void control_say(const struct control *control, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));

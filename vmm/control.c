@@ -253,6 +253,7 @@ static void step(struct control *control)
 		target_ended(control, migration);
 	else
 		source_ended(control, migration);
+	control_devices_reset(control); /* if it has crashed meanwhile */
 }
 
 static void session_ready(struct loop_source *source, uint32_t events)
@@ -300,6 +301,8 @@ int control_migrate(struct control *control, uint32_t role, const char *uri,
 	control->migrates_paused = config.paused;
 	control->announced_status = "none";
 	control->announced_listening = false;
+	if (migration->warning[0])
+		control_say(control, "%s", migration->warning);
 	result = watch_session(control, err);
 	if (result < 0) {
 		/* Its descriptor cannot be waited for; its deadlines bring it to its end. */
@@ -380,6 +383,7 @@ static void guest_ready(struct loop_source *source, uint32_t events)
 		control_say(control, "the guest has crashed: %s", control->guest->crash_text);
 		qmp_server_event(&control->server, "GUEST_PANICKED",
 				 json_pack("{s:s}", "action", "pause"));
+		control_devices_reset(control);
 	}
 	if (happened & GUEST_EVENT_DEVICE_WANTED)
 		control_devices_wanted(control);

@@ -138,6 +138,8 @@ static json_t *own_part(const struct migration *migration)
 	put(own, "total-us", progress->total_us);
 	put(own, "own-memory", progress->own_memory_bytes);
 	put(own, "events", migration->trace.count);
+	if (migration->warning[0])
+		put_text(own, "warning", migration->warning);
 	(void)json_object_set_new(own, "ledger", ledger(migration));
 	if (migration->error.code)
 		(void)json_object_set_new(own, "error", migration_error_json(&migration->error));

@@ -125,6 +125,36 @@ static void close_all(struct migration *migration)
 	migration->guest = NULL;
 }
 
+static void add_warning(struct migration *migration, const char *text)
+{
+	size_t used = strlen(migration->warning);
+
+	(void)snprintf(migration->warning + used, sizeof(migration->warning) - used, "%s", text);
+}
+
+/* Devices of which nobody knows what they write (HF_DEVICE_DIRTY_ALL): rounds are of no use. */
+static void warn_of_devices(struct migration *migration)
+{
+	const struct guest *guest = migration->guest;
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < guest->device_count; i++) {
+		const struct hf_session_device *device = &guest->devices[i];
+		struct hf_device_info info;
+
+		if (device->device.ops->info(device->device.self, &info) < 0 ||
+		    !(info.flags & HF_DEVICE_DIRTY_ALL))
+			continue;
+		if (count++ == 0)
+			add_warning(migration, "all memory is sent again in each round, and while "
+					       "the guest stands still, since nobody knows what "
+					       "is written by ");
+		else
+			add_warning(migration, ", ");
+		add_warning(migration, device->name);
+	}
+}
+
 int migration_start(const struct migration_config *config, struct migration **ret_migration,
 		    struct hf_error *err)
 {
@@ -150,6 +180,8 @@ int migration_start(const struct migration_config *config, struct migration **re
 	memcpy(migration->uri, config->uri, strlen(config->uri) + 1);
 	migration->progress.size = sizeof(migration->progress);
 
+	if (config->role == HF_ROLE_SOURCE)
+		warn_of_devices(migration);
 	result = open_all(migration, config, err);
 	if (result < 0) {
 		close_all(migration);

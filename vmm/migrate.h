@@ -152,6 +152,7 @@ struct migration {
 	char uri[HF_URI_MAX]; /* the one to tell: with the port that was chosen */
 	bool listening; /* target: uri can be connected to, or could */
 	bool cancel_asked;
+	char warning[HF_ERROR_TEXT_MAX]; /* what speaks against it from the beginning, or "" */
 	enum hf_outcome outcome; /* NONE while it goes on */
 	struct hf_error error;
 	struct hf_progress progress; /* the last snapshot */

@@ -268,6 +268,24 @@ static int set_up(struct pci_device *device, struct hf_error *err)
 	return r < 0 ? fail(err, HF_E_DEVICE_CONFIG, -r, "its COMMAND cannot be written") : 0;
 }
 
+/*
+ * A machine that is switched on has devices that are, too: what the last user of this one left in
+ * it is not its new guest's. One that does not say that it can be reset may refuse.
+ */
+static int power_on(struct pci_device *device, struct hf_error *err)
+{
+	const struct hf_device_ops *ops = device->device.ops;
+	struct hf_device_info info;
+	int r = ops->info(device->device.self, &info);
+
+	if (r < 0)
+		return fail(err, HF_E_DEVICE_CONFIG, -r, "it does not say what it is");
+	r = ops->reset(device->device.self);
+	if (r < 0 && (info.flags & HF_DEVICE_HAS_RESET) != 0)
+		return fail(err, HF_E_DEVICE_STATE, -r, "resetting it");
+	return 0;
+}
+
 /* All of the guest's memory is the device's to read and write, before its first command. */
 static int map_memory(struct pci_device *device, struct hf_error *err)
 {
@@ -298,7 +316,9 @@ int pci_device_new(struct pci *pci, const struct hf_session_device *from,
 	device->index = pci->device_count;
 	device->device = from->device;
 	(void)snprintf(device->name, sizeof(device->name), "%s", from->name);
-	r = map_memory(device, err);
+	r = power_on(device, err);
+	if (r == 0)
+		r = map_memory(device, err);
 	if (r == 0)
 		r = set_up(device, err);
 	if (r != 0) {

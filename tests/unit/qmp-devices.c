@@ -2,6 +2,8 @@
 /* What the control socket and the operator hear of a guest's devices. */
 #include "qmp-vmm.h"
 
+#include <errno.h>
+
 static void device_event_is(const char *name, const char *device)
 {
 	json_t *data = event_of(vmm.client, name);
@@ -43,10 +45,120 @@ static void a_device_that_the_host_wants_is_told_once(void **state)
 	assert_null(strstr(strstr(vmm.said, "vfio1 back") + 1, "vfio1 back"));
 }
 
+static void a_crash_resets_the_devices(void **state)
+{
+	(void)state;
+	fake_guest_device(vmm.config.guest, "vfio0", 0);
+	fake_guest_device(vmm.config.guest, "vfio1", 0);
+	(void)fake_device_resets(-EIO);
+	start();
+	fake_guest_event(vmm.config.guest, GUEST_EVENT_CRASH);
+	event_is("GUEST_PANICKED");
+	event_is("STOP");
+	status_is("guest-panicked");
+	assert_int_equal(fake_device_resets(0), 2);
+	fake_guest_event(vmm.config.guest, GUEST_EVENT_CRASH); /* as if it were run again */
+	event_is("GUEST_PANICKED");
+	status_is("guest-panicked");
+	assert_int_equal(fake_device_resets(0), 2);
+	does("quit", NULL);
+	ended(0);
+	assert_non_null(strstr(vmm.said, "device vfio1 cannot be reset"));
+}
+
+/* A session's devices are its own, also those of a crashed guest: a reset would break its load. */
+static void but_not_while_a_session_has_them(void **state)
+{
+	(void)state;
+	fake_guest_device(vmm.config.guest, "vfio0", 0);
+	start();
+	does("migrate", "{\"uri\":\"tcp:h:1\"}");
+	migration_is("setup");
+	fake_state("PRECOPY");
+	migration_is("active");
+	fake_guest_event(vmm.config.guest, GUEST_EVENT_CRASH);
+	event_is("GUEST_PANICKED");
+	event_is("STOP");
+	assert_int_equal(fake_device_resets(0), 0);
+	fake_end(HF_OUTCOME_HOME, HF_E_PEER_FAILED, "it is gone");
+	migration_is("failed");
+	assert_int_equal(fake_device_resets(0), 1);
+	does("quit", NULL);
+	ended(0);
+}
+
+static void a_crashed_guest_that_went_away_has_none(void **state)
+{
+	(void)state;
+	fake_guest_device(vmm.config.guest, "vfio0", 0);
+	start();
+	does("migrate", "{\"uri\":\"tcp:h:1\"}");
+	migration_is("setup");
+	fake_guest_event(vmm.config.guest, GUEST_EVENT_CRASH);
+	event_is("GUEST_PANICKED");
+	event_is("STOP");
+	fake_end(HF_OUTCOME_AWAY, 0, "");
+	migration_is("completed");
+	assert_int_equal(fake_device_resets(0), 0);
+	does("quit", NULL);
+	ended(0);
+}
+
+/* Of the session's fixed part, what query-migrate says. */
+static json_t *own_part(void)
+{
+	json_t *answer = call("query-migrate", NULL);
+	json_t *own = json_incref(json_object_get(answer, "holdfast"));
+
+	json_decref(answer);
+	return own;
+}
+
+static void devices_whose_writes_nobody_knows_are_named(void **state)
+{
+	json_t *own;
+
+	(void)state;
+	fake_guest_device(vmm.config.guest, "vfio0", HF_DEVICE_DIRTY_ALL);
+	fake_guest_device(vmm.config.guest, "vfio1", HF_DEVICE_HAS_DMA_LOGGING);
+	fake_guest_device(vmm.config.guest, "vfio2", HF_DEVICE_DIRTY_ALL | HF_DEVICE_DIRTY_SHARED);
+	start();
+	does("migrate", "{\"uri\":\"tcp:h:1\"}");
+	migration_is("setup");
+	own = own_part();
+	assert_non_null(query_text(own, "warning"));
+	assert_non_null(strstr(query_text(own, "warning"), "written by vfio0, vfio2"));
+	json_decref(own);
+	does("quit", NULL);
+	ended(0);
+	assert_non_null(strstr(vmm.said, "written by vfio0, vfio2"));
+}
+
+static void others_give_no_warning(void **state)
+{
+	json_t *own;
+
+	(void)state;
+	fake_guest_device(vmm.config.guest, "vfio1", HF_DEVICE_HAS_DMA_LOGGING);
+	start();
+	does("migrate", "{\"uri\":\"tcp:h:1\"}");
+	migration_is("setup");
+	own = own_part();
+	assert_null(json_object_get(own, "warning"));
+	json_decref(own);
+	does("quit", NULL);
+	ended(0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(a_device_that_the_host_wants_is_told_once),
+		TEST(a_crash_resets_the_devices),
+		TEST(but_not_while_a_session_has_them),
+		TEST(a_crashed_guest_that_went_away_has_none),
+		TEST(devices_whose_writes_nobody_knows_are_named),
+		TEST(others_give_no_warning),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -22,13 +22,27 @@ static bool fails(struct fake_device *fake)
 
 static int fake_info(void *self, struct hf_device_info *ret_info)
 {
-	(void)self;
-	*ret_info = (struct hf_device_info){ .region_count = 8, .irq_count = 5, .kind = "fake" };
+	const struct fake_device *fake = self;
+
+	*ret_info = (struct hf_device_info){
+		.flags = fake->flags, .region_count = 8, .irq_count = 5, .kind = "fake"
+	};
 	return 0;
 }
 
 static const uint64_t bar_sizes[6] = { FAKE_BAR0_SIZE, FAKE_PORTS, FAKE_BAR2_SIZE, 0,
 				       FAKE_BAR4_SIZE, 0 };
+
+/* First of all: whatever it was set up for is gone. */
+static int fake_reset(void *self)
+{
+	struct fake_device *fake = self;
+
+	assert_int_equal(fake->map_count, 0);
+	assert_int_equal(fake->irq_count + fake->pin_count, 0);
+	fake->resets++;
+	return fake->reset_answer;
+}
 
 static int fake_region_info(void *self, uint32_t index, struct hf_region_info *ret_info)
 {
@@ -185,6 +199,7 @@ static const struct hf_device_ops fake_ops = {
 	.size = sizeof(struct hf_device_ops),
 	.kind = "fake",
 	.info = fake_info,
+	.reset = fake_reset,
 	.region_info = fake_region_info,
 	.region_read = fake_region_read,
 	.region_write = fake_region_write,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Between a guest's devices and its host: KVM's VFIO device, errors, a host that wants one back. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -36,6 +37,43 @@ static void a_file_that_kvm_does_not_take_is_no_error(void **state)
 	assert_non_null(strstr(guest->guest.ops->describe(&guest->guest), "files of 2 of its"));
 	guest_end(guest);
 	(void)close(file);
+}
+
+static int made_with(struct fake_device *fake, bool incoming, struct hf_error *err)
+{
+	const struct guest_config config = { .incoming = incoming,
+					     .kernel = "/dev/null",
+					     .serial = "none",
+					     .memory_bytes = 8u << 20 };
+	struct hf_session_device device = fake_session_device(fake, "fake0");
+	struct guest *guest;
+	int r = kvm_guest_assemble(&config, &device, 1, &guest, err);
+
+	if (r == 0)
+		guest->ops->free(guest);
+	return r;
+}
+
+/* The fake asserts that it comes before everything else. */
+static void a_new_machine_has_new_devices(void **state)
+{
+	struct fake_device *fake = fake_new();
+	struct hf_error err = { 0 };
+
+	(void)state;
+	require_kvm();
+	(void)made_with(fake, false, NULL); /* what is no kernel fails later */
+	assert_int_equal(fake->resets, 1);
+	assert_int_equal(made_with(fake, true, NULL), 0);
+	assert_int_equal(fake->resets, 2);
+	/* Not to be able to is fine for one that does not say that it is. */
+	fake->reset_answer = -EINVAL;
+	assert_int_equal(made_with(fake, true, NULL), 0);
+	fake->flags = HF_DEVICE_HAS_RESET;
+	assert_int_equal(made_with(fake, true, &err), HF_E_DEVICE_STATE);
+	assert_non_null(strstr(err.text, "device fake0: resetting it"));
+	assert_int_equal(fake->map_count, 0);
+	fake_free(fake);
 }
 
 static struct kvm_guest *running(struct fake_device *fake)
@@ -135,6 +173,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_file_that_kvm_does_not_take_is_no_error),
+		cmocka_unit_test(a_new_machine_has_new_devices),
 		cmocka_unit_test(a_broken_device_crashes_its_guest),
 		cmocka_unit_test(a_broken_device_takes_no_guest),
 		cmocka_unit_test(a_device_that_is_wanted_back_is_told),

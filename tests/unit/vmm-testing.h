@@ -89,6 +89,9 @@ struct fake_device {
 	int pin[2]; /* what raises it, and what unmasks it */
 	uint32_t map_count;
 	struct fake_map maps[FAKE_MAPS_MAX];
+	uint32_t flags; /* HF_DEVICE_HAS_RESET, if it says so */
+	uint32_t resets;
+	int reset_answer; /* 0, or what else the next ones get */
 	uint32_t calls, fail_at; /* the fail_at-th call (from 1) fails; 0: none */
 	int host_eventfds[2]; /* ERR, REQ: 0 if they are not armed */
 	bool closed;
