@@ -3,8 +3,9 @@
 #
 # check.sh BUILD JOBS [plain|asan|tsan...]: build and run the tests; by default everything in the
 # plain build, then the suites without processes of their own (unit, sim, fuzz) under ASan+UBSan and
-# under TSan. Ends with a summary from Meson's own records (tests/summary.py). Fails if a test
-# failed, or if none ran.
+# under TSan. The suite lab keeps one processor busy for minutes, and measures nothing: it runs beside
+# the sanitizers, and is told behind them. Ends with a summary from Meson's own records
+# (tests/summary.py). Fails if a test failed, or if none ran.
 set -u
 build=$1 jobs=$2
 shift 2
@@ -39,12 +40,33 @@ setup()
 # run KIND FOLDER
 run()
 {
-	suites='--no-suite long' # make check-all runs these
+	suites='--no-suite long --no-suite lab' # make check-all runs these; begin_lab()
 	[ "$1" = plain ] || suites="--suite unit --suite sim --suite fuzz"
 	# shellcheck disable=SC2086 # a list
 	# Time limits are for a quiet machine; a busy one, or a sanitizer, needs several times that.
 	meson test -C "$2" --no-rebuild --num-processes "$jobs" --timeout-multiplier 5 \
 		--print-errorlogs $suites </dev/null
+}
+
+# Beside everything else, so an interrupt has to be passed on to it.
+lab=
+trap '[ -z "$lab" ] || kill "$lab"; exit 130' INT TERM
+begin_lab()
+{
+	rm -f "$build/meson-logs/lablog.json"
+	meson test -C "$build" --no-rebuild --num-processes 1 --timeout-multiplier 5 \
+		--print-errorlogs --logbase lablog --suite lab --no-suite long </dev/null \
+		>"$build/meson-logs/lab.out" 2>&1 &
+	lab=$!
+	logs="$logs lab=$build/meson-logs/lablog.json"
+}
+
+end_lab()
+{
+	[ "$lab" ] || return 0
+	wait "$lab" || status=1
+	echo "== lab"
+	cat "$build/meson-logs/lab.out"
 }
 
 status=0
@@ -57,12 +79,14 @@ for kind in "$@"; do
 	echo "== $kind"
 	if setup "$kind" "$folder" && ninja -C "$folder" -j "$jobs"; then
 		run "$kind" "$folder" || status=1
+		[ "$kind" != plain ] || begin_lab
 	else
 		echo "check: the $kind build failed" >&2
 		status=1
 	fi
 	logs="$logs $kind=$folder/meson-logs/testlog.json"
 done
+end_lab
 # shellcheck disable=SC2086 # a list
 python3 tests/summary.py $logs || status=1
 exit $status
