@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 """
-device-check-mtty.py [--write] DOCUMENT FOLDER: compares what device-check-mtty.sh has left in FOLDER
-with docs/device-check-mtty.md, which says of each kernel and way how many checks end how, and explains
-every one that does not pass. Prints what differs. --write puts the numbers and the report into the
-document first, which leaves the explanations to be compared.
+device-check-mtty.py [--write] DOCUMENT FOLDER: compares what device-check-mtty.sh has left in
+FOLDER with docs/device-check-mtty.md, which says of each kernel and way how many checks end how,
+and explains every one that does not pass. Prints what differs. --write puts the numbers and the
+report into the document first, which leaves the explanations to be compared.
 """
 import json
 import os
@@ -34,7 +34,8 @@ class Run:
 
     def row(self):
         if self.report is None:
-            return NO_CDEV if self.status == 4 else f"| {self.kernel} | {self.way} | {self.status} |"
+            own = f"| {self.kernel} | {self.way} | {self.status} |"
+            return NO_CDEV if self.status == 4 else own
         counts = " | ".join(str(self.report["verdicts"][verdict]) for verdict in VERDICTS)
         return f"| {KERNELS[self.kernel]} | {self.way} | {counts} | {self.status} |"
 

@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# device-check-mtty.sh [--write]: `holdfast device check` on the kernel's sample driver mtty, on both
-# kernels, says what docs/device-check-mtty.md explains, no more and no less. --write brings what is
-# measured there up to date; what does not pass has to be explained by hand.
+# device-check-mtty.sh [--write]: `holdfast device check` on the kernel's sample driver mtty, on
+# both kernels, says what docs/device-check-mtty.md explains, no more and no less. --write brings
+# what is measured there up to date; what does not pass has to be explained by hand.
 . "${HF_TESTS_LAB:-$(dirname "$0")}/functions.sh"
 requires_lab
 document=$HF_TOP/docs/device-check-mtty.md
@@ -16,8 +16,8 @@ card=$(mdev-new mtty-2) other=$(mdev-new mtty-2)
 uname -r >release
 for way in group cdev; do
 	status=0
-	"$HOLDFAST" device check --json "vfio:$card,path=$way" --second "vfio:$other,path=$way" "$@" \
-		>"$kernel-$way.json" 2>"$kernel-$way.err" || status=$?
+	"$HOLDFAST" device check --json "vfio:$card,path=$way" --second "vfio:$other,path=$way" \
+		"$@" >"$kernel-$way.json" 2>"$kernel-$way.err" || status=$?
 	echo "$status" >"$kernel-$way.status"
 done
 if [ "$kernel" = iommufd ]; then

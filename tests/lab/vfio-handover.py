@@ -3,13 +3,13 @@
 """
 Handovers of a guest that has a real device of the kernel's, between shipped binaries in the lab.
 
-  vfio-handover.py GUEST WAY PART...    in the lab: GUEST is thread or kvm, WAY is group or cdev, and
-                                        the parts, done in this order by one guest, are named at the
-                                        end of this file
+  vfio-handover.py GUEST WAY PART...    in the lab: GUEST is thread or kvm, WAY is group or cdev,
+                                        and the parts, done in this order by one guest, are named
+                                        at the end of this file
 
-There are two cards of the kernel's sample driver mtty, one for each side. Where a card is to refuse,
-that driver's knobs make it (docs/lab.md). The verdict is the guest's, which drives the card's
-registers and knows what they must hold (docs/checker.md). Results are TAP.
+There are two cards of the kernel's sample driver mtty, one for each side. Where a card is to
+refuse, that driver's knobs make it (docs/lab.md). The verdict is the guest's, which drives the
+card's registers and knows what they must hold (docs/checker.md). Results are TAP.
 
 Environment: HOLDFAST.
 """
@@ -124,8 +124,8 @@ def there(test):
 
 
 def refuses_proof(test):
-    test.refused("device 0 (vfio0): RESUMING -> STOP: Protocol error (errno 71); stands in RESUMING",
-                 1, **arc("RESUMING", "STOP"), fail_errno=71)
+    test.refused("device 0 (vfio0): RESUMING -> STOP: Protocol error (errno 71); "
+                 "stands in RESUMING", 1, **arc("RESUMING", "STOP"), fail_errno=71)
 
 
 def refuses_start(test):

@@ -1,23 +1,22 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# vfio-handover.sh short|long: handovers of guests that have a real device of the kernel's, there and
-# back, and with a target that refuses (vfio-handover.py): the thread guest and a nested KVM guest,
-# by group and by cdev, on both kernels. short has each of these once, long all of each.
+# vfio-handover.sh short|long: handovers of guests that have a real device of the kernel's, there
+# and back, and with a target that refuses (vfio-handover.py): the thread guest and a nested KVM
+# guest, by group and by cdev, on both kernels. short has each of these once, long all of each.
 . "${HF_TESTS_LAB:-$(dirname "$0")}/functions.sh"
 requires_lab
 
-# in_kernel KERNEL PARTS...: words of vfio-handover.py, a comma between two guests.
+# in_kernel KERNEL WORDS...: each of them the words of vfio-handover.py for one guest.
 in_kernel()
 {
 	kernel=$1
 	shift
-	cat >"$tmp/inside.sh" <<-INSIDE
-		set -eu
-		export HOLDFAST='$HOLDFAST'
-		$(printf '%s\n' "$*" | tr ',' '\n' | sed "s|^|'$PYTHON' '$HF_TESTS_LAB/vfio-handover.py' |")
-		echo "the end"
-	INSIDE
+	{
+		echo "set -eu; export HOLDFAST='$HOLDFAST'"
+		printf "'$PYTHON' '$HF_TESTS_LAB/vfio-handover.py' %s\\n" "$@"
+		echo "echo 'the end'"
+	} >"$tmp/inside.sh"
 	echo "== $kernel"
 	in_lab 0 --kernel "$kernel" --timeout 3000 -- sh ./inside.sh
 	cat "$tmp/lab.out"
@@ -35,9 +34,10 @@ short)
 	in_kernel debian "thread group $few"
 	;;
 long)
-	in_kernel iommufd "thread cdev $all,thread group $all,kvm cdev $all,kvm group $all,"\
-"thread cdev sim there-and-back,kvm group sim there-and-back found"
-	in_kernel debian "thread group $all,kvm group $all"
+	in_kernel iommufd "thread cdev $all" "thread group $all" "kvm cdev $all" \
+		"kvm group $all" "thread cdev sim there-and-back" \
+		"kvm group sim there-and-back found"
+	in_kernel debian "thread group $all" "kvm group $all"
 	;;
 *) fail "usage: vfio-handover.sh short|long" ;;
 esac
