@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "guest/work.h"
+#include "vmm/thread-guest.h"
 
 #define FIFO 16u
 #define MEMORY (128ull << 10)
@@ -411,6 +411,57 @@ static void a_card_that_does_not_answer_is_gone(void **state)
 	end(f);
 }
 
+/* The state of such a driver that comes from a peer: its own is always taken, ... */
+static void what_a_driver_leaves_is_possible(void **state)
+{
+	struct thread_guest *guest = calloc(1, sizeof(*guest));
+	struct fixture *f = begin("dma=max rate=1000");
+
+	(void)state;
+	assert_non_null(guest);
+	guest->guest.vcpu_count = guest->guest.device_count = 1;
+	guest->devices[0].kind = WORK_DEVICE_MTTY;
+	guest->devices[0].port_count = PORTS;
+	assert_true(thread_device_fits(guest, 0, &f->device));
+	for (uint64_t commands = 1; commands < 500; commands++) {
+		run_commands(f, commands);
+		assert_true(thread_device_fits(guest, 0, &f->device));
+	}
+	end(f);
+	free(guest);
+}
+
+/* ... and what would make it run through memory, or count for ever, is not. */
+static void what_it_cannot_leave_is_refused(void **state)
+{
+	struct thread_guest *guest = calloc(1, sizeof(*guest));
+	struct work_device fits = { .kind = WORK_DEVICE_MTTY, .port_count = PORTS, .random = 1 };
+	struct work_device wrong[9];
+
+	(void)state;
+	assert_non_null(guest);
+	guest->guest.vcpu_count = guest->guest.device_count = 1;
+	guest->devices[0].kind = WORK_DEVICE_MTTY;
+	guest->devices[0].port_count = PORTS;
+	fits.uarts[1].sent = FIFO - 1;
+	assert_true(thread_device_fits(guest, 0, &fits));
+	for (uint32_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+		wrong[i] = fits;
+	wrong[0].kind = WORK_DEVICE_SIM;
+	wrong[1].kind = 2;
+	wrong[2].port_count = 0;
+	wrong[3].port_count = PORTS + 1;
+	wrong[4].vcpu = 1;
+	wrong[5].random = 0;
+	wrong[6].state = WORK_DEVICE_WAITING;
+	wrong[7].uarts[1].sent = FIFO;
+	wrong[8].uarts[0].received = 1;
+	for (uint32_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+		if (thread_device_fits(guest, 0, &wrong[i]))
+			fail_msg("wrong state %u is taken", i);
+	free(guest);
+}
+
 static void the_selftest_is_found(void **state)
 {
 	struct fixture *f = begin("dma=max selftest=uart");
@@ -431,6 +482,8 @@ int main(void)
 		cmocka_unit_test(a_new_card_is_found),
 		cmocka_unit_test(the_other_ports_state_is_found),
 		cmocka_unit_test(a_card_that_does_not_answer_is_gone),
+		cmocka_unit_test(what_a_driver_leaves_is_possible),
+		cmocka_unit_test(what_it_cannot_leave_is_refused),
 		cmocka_unit_test(the_selftest_is_found),
 	};
 
