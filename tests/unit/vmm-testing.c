@@ -47,7 +47,7 @@ static void append(int fd, const void *data, size_t size)
 }
 
 /* An ELF file in a memfd, to be opened by its name in /proc. */
-static int image_new(const struct program *program)
+int program_image(const struct program *program)
 {
 	uint64_t size = (uint64_t)(program->end - program->start);
 	struct image image = {
@@ -77,6 +77,11 @@ static int image_new(const struct program *program)
 	return fd;
 }
 
+void program_image_close(int fd)
+{
+	(void)close(fd);
+}
+
 /* ---- guests --------------------------------------------------------------------------------- */
 
 struct kvm_guest *guest_with(const struct program *program, struct guest_config config,
@@ -88,7 +93,7 @@ struct kvm_guest *guest_with(const struct program *program, struct guest_config 
 	int fd = -1;
 
 	if (program != NULL) {
-		fd = image_new(program);
+		fd = program_image(program);
 		(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 		config.kernel = path;
 	}
@@ -100,7 +105,7 @@ struct kvm_guest *guest_with(const struct program *program, struct guest_config 
 	if (kvm_guest_assemble(&config, devices, device_count, &guest, &err) != 0)
 		fail_msg("%s", err.text);
 	if (fd >= 0)
-		(void)close(fd);
+		program_image_close(fd);
 	return (struct kvm_guest *)guest;
 }
 

@@ -25,6 +25,10 @@ struct program {
 		"_end:\n.popsection\n");                                                           \
 	static const struct program name = { name##_start, name##_end }
 
+/* It as a kernel, by the name /proc/self/fd/N; closed when the guest is made. */
+int program_image(const struct program *program);
+void program_image_close(int fd);
+
 /* Ends the guest with status %al. */
 #define PROGRAM_EXIT "mov $0x501, %edx; out %al, %dx; 9: hlt; jmp 9b;"
 
