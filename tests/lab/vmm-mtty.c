@@ -20,62 +20,33 @@
  * Makes mtty's transmitter, which is empty, interrupt by enabling that interrupt, again and again,
  * for mtty forgets what it has to say while it is masked. The handler of vector 0x51 counts.
  */
+/* clang-format off */
 #define AT(label) "0x100000 + " label " - transmit_start"
 PROGRAM(transmit,
 	"mov $0x300000, %esp\n"
-	"lgdt " AT(
-		"7f") "\n"
-		      "ljmp $8, $" AT(
-			      "1f") "\n"
-				    "1: mov $16, %ax; mov %ax, %ds; mov %ax, %es; mov %ax, %ss\n"
-				    "mov $" AT(
-					    "5f") ", %eax; mov %eax, %ebx\n" /* the gate of vector
-										0x51, at 0x210288 */
-						  "and $0xffff, %eax; or $0x80000, %eax; mov %eax, "
-						  "0x210288\n"
-						  "and $0xffff0000, %ebx; or $0x8e00, %ebx; mov "
-						  "%ebx, 0x21028c\n"
-						  "lidt " AT("8f") "\n"
-								   "movl $0x1ff, 0xfee000f0\n"
-								   "mov $0xcf8, %edx; mov "
-								   "$0x8000083c, %eax; out %eax, "
-								   "%dx\n" /* the line, which says
-									      17 */
-								   "mov $0xcfc, %edx; in %dx, %al; "
-								   "movzbl %al, %eax; lea "
-								   "0x10(%eax, %eax), %esi\n"
-								   "lea 1(%esi), %eax; mov %eax, "
-								   "0xfec00000; movl $0, "
-								   "0xfec00010\n"
-								   "mov %esi, 0xfec00000; movl "
-								   "$0xa051, 0xfec00010\n"
-								   "mov $0xcf8, %edx; mov "
-								   "$0x80000804, %eax; out %eax, "
-								   "%dx\n"
-								   "mov $0xcfc, %edx; mov $1, %ax; "
-								   "out %ax, %dx\n" /* its ports */
-								   "3: sti\n"
-								   "mov $0xc001, %edx; mov $0, "
-								   "%al; out %al, %dx; mov $2, "
-								   "%al; out %al, %dx\n"
-								   "mov $2000, %ecx; 4: pause; "
-								   "loop 4b; jmp 3b\n"
-								   "5: incl 0x200000\n"
-								   "movl $0, 0xfee000b0; mov "
-								   "$0x300000, %esp; jmp 3b\n" /* as
-												  vmm-intx.c
-												  has
-												  it
-												*/
-								   "7: .word 23; .long " AT(
-									   "9f") "\n"
-										 "8: .word 0x7ff; "
-										 ".long 0x210000\n"
-										 "9: .quad 0, "
-										 "0x00cf9b000000fff"
-										 "f, "
-										 "0x00cf93000000fff"
-										 "f\n");
+	"lgdt " AT("7f") "\n"
+	"ljmp $8, $" AT("1f") "\n"
+	"1: mov $16, %ax; mov %ax, %ds; mov %ax, %es; mov %ax, %ss\n"
+	"mov $" AT("5f") ", %eax; mov %eax, %ebx\n" /* the gate of vector 0x51, at 0x210288 */
+	"and $0xffff, %eax; or $0x80000, %eax; mov %eax, 0x210288\n"
+	"and $0xffff0000, %ebx; or $0x8e00, %ebx; mov %ebx, 0x21028c\n"
+	"lidt " AT("8f") "\n"
+	"movl $0x1ff, 0xfee000f0\n"
+	"mov $0xcf8, %edx; mov $0x8000083c, %eax; out %eax, %dx\n" /* the line, which says 17 */
+	"mov $0xcfc, %edx; in %dx, %al; movzbl %al, %eax; lea 0x10(%eax, %eax), %esi\n"
+	"lea 1(%esi), %eax; mov %eax, 0xfec00000; movl $0, 0xfec00010\n"
+	"mov %esi, 0xfec00000; movl $0xa051, 0xfec00010\n"
+	"mov $0xcf8, %edx; mov $0x80000804, %eax; out %eax, %dx\n"
+	"mov $0xcfc, %edx; mov $1, %ax; out %ax, %dx\n" /* its ports */
+	"3: sti\n"
+	"mov $0xc001, %edx; mov $0, %al; out %al, %dx; mov $2, %al; out %al, %dx\n"
+	"mov $2000, %ecx; 4: pause; loop 4b; jmp 3b\n"
+	"5: incl 0x200000\n"
+	"movl $0, 0xfee000b0; mov $0x300000, %esp; jmp 3b\n" /* as vmm-intx.c has it */
+	"7: .word 23; .long " AT("9f") "\n"
+	"8: .word 0x7ff; .long 0x210000\n"
+	"9: .quad 0, 0x00cf9b000000ffff, 0x00cf93000000ffff\n");
+/* clang-format on */
 
 #define ENOUGH 20u /* the device is unmasked by each but the first */
 

@@ -18,44 +18,30 @@
  * which a KVM that emulates protected mode may lack. Before it opens the pin, the guest is READY 1,
  * and waits while STAY is 2; then it is READY 2.
  */
+/* clang-format off */
 #define AT(label) "0x100000 + " label " - listen_start"
 PROGRAM(listen,
 	"mov $0x300000, %esp\n"
-	"lgdt " AT(
-		"7f") "\n"
-		      "ljmp $8, $" AT(
-			      "1f") "\n"
-				    "1: mov $16, %ax; mov %ax, %ds; mov %ax, %es; mov %ax, %ss\n"
-				    "mov $" AT(
-					    "5f") ", %eax; mov %eax, %ebx\n" /* the gate of vector
-										0x51, at 0x210288 */
-						  "and $0xffff, %eax; or $0x80000, %eax; mov %eax, "
-						  "0x210288\n"
-						  "and $0xffff0000, %ebx; or $0x8e00, %ebx; mov "
-						  "%ebx, 0x21028c\n"
-						  "lidt " AT(
-							  "8f") "\n"
-								"movl $0x1ff, 0xfee000f0\n"
-								"movl $1, 0x200004; 2: cmpl $2, "
-								"0x200008; je 2b\n"
-								"movl $0x33, 0xfec00000; movl $0, "
-								"0xfec00010\n"
-								"movl $0x32, 0xfec00000; movl "
-								"$0xa051, 0xfec00010\n"
-								"movl $2, 0x200004\n"
-								"3: sti; hlt; jmp 3b\n"
-								"5: incl 0x200000\n"
-								"6: cmpl $1, 0x200008; je 6b\n"
-								"movl $0, 0xfee000b0; mov "
-								"$0x300000, %esp; jmp 3b\n"
-								"7: .word 23; .long " AT(
-									"9f") "\n"
-									      "8: .word 0x7ff; "
-									      ".long 0x210000\n"
-									      "9: .quad 0, "
-									      "0x00cf9b000000ffff, "
-									      "0x00cf93000000ffff"
-									      "\n");
+	"lgdt " AT("7f") "\n"
+	"ljmp $8, $" AT("1f") "\n"
+	"1: mov $16, %ax; mov %ax, %ds; mov %ax, %es; mov %ax, %ss\n"
+	"mov $" AT("5f") ", %eax; mov %eax, %ebx\n" /* the gate of vector 0x51, at 0x210288 */
+	"and $0xffff, %eax; or $0x80000, %eax; mov %eax, 0x210288\n"
+	"and $0xffff0000, %ebx; or $0x8e00, %ebx; mov %ebx, 0x21028c\n"
+	"lidt " AT("8f") "\n"
+	"movl $0x1ff, 0xfee000f0\n"
+	"movl $1, 0x200004; 2: cmpl $2, 0x200008; je 2b\n"
+	"movl $0x33, 0xfec00000; movl $0, 0xfec00010\n"
+	"movl $0x32, 0xfec00000; movl $0xa051, 0xfec00010\n"
+	"movl $2, 0x200004\n"
+	"3: sti; hlt; jmp 3b\n"
+	"5: incl 0x200000\n"
+	"6: cmpl $1, 0x200008; je 6b\n"
+	"movl $0, 0xfee000b0; mov $0x300000, %esp; jmp 3b\n"
+	"7: .word 23; .long " AT("9f") "\n"
+	"8: .word 0x7ff; .long 0x210000\n"
+	"9: .quad 0, 0x00cf9b000000ffff, 0x00cf93000000ffff\n");
+/* clang-format on */
 
 #define COUNT_GPA SCRATCH_GPA
 #define READY_GPA (SCRATCH_GPA + 4)
