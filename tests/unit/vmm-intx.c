@@ -388,6 +388,45 @@ static void a_disabled_one_travels(void **state)
 	fake_free(here);
 }
 
+/* Whichever call of the device fails while it is loaded, its pin comes with the next load. */
+static void a_failed_load_can_be_repeated(void **state)
+{
+	struct fake_device *fake = fake_new(), *here;
+	struct kvm_guest *source, *target;
+	uint32_t length, calls = 1;
+	uint8_t buf[4096];
+
+	(void)state;
+	require_kvm();
+	source = listener(fake, 1);
+	fake_pin_raise(fake);
+	guest_stop(source);
+	assert_int_equal(kvm_machine_ops.device_save(source, 0, buf, sizeof(buf), &length, NULL),
+			 0);
+	for (uint32_t n = 0; n <= calls; n++) {
+		struct hf_session_device device;
+		uint32_t before;
+
+		here = fake_new();
+		device = fake_session_device(here, "fake0");
+		target = guest_with(NULL, (struct guest_config){ 0 }, &device, 1);
+		before = here->calls;
+		here->fail_at = n != 0 ? before + n : 0;
+		assert_int_equal(kvm_machine_ops.device_load(target, 0, buf, length, NULL),
+				 n != 0 ? HF_E_DEVICE_CONFIG : 0);
+		if (n == 0)
+			calls = here->calls - before;
+		assert_int_equal(kvm_machine_ops.device_load(target, 0, buf, length, NULL), 0);
+		assert_int_equal(here->pin_count, 2);
+		assert_true(target->pci.devices[0]->intx.pending);
+		guest_end(target);
+		fake_free(here);
+	}
+	assert_true(calls > 3);
+	guest_end(source);
+	fake_free(fake);
+}
+
 static void a_device_without_a_pin_is_another_one(void **state)
 {
 	struct fake_device *fake = fake_new(), *here = fake_new();
@@ -425,6 +464,7 @@ int main(void)
 		cmocka_unit_test(one_under_way_travels),
 		cmocka_unit_test(an_early_one_is_not_lost),
 		cmocka_unit_test(a_disabled_one_travels),
+		cmocka_unit_test(a_failed_load_can_be_repeated),
 		cmocka_unit_test(a_device_without_a_pin_is_another_one),
 	};
 
