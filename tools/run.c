@@ -356,7 +356,7 @@ static const struct command_option options[] = {
 	{ "kernel",         "FILE",   "an ELF kernel with a PVH entry, or 'checker': the guest that proves itself", 0 },
 	{ "initrd",         "FILE",   "the kernel's initial RAM disk", 0 },
 	{ "append",         "TEXT",   "the kernel's command line", 0 },
-	{ "device",         "URI",    "a device, such as sim:state=1M", COMMAND_REPEATS },
+	{ "device",         "URI",    "a device: sim:state=1M, or a kernel's: vfio=0000:17:00.1", COMMAND_REPEATS },
 	{ "serial",         "WHERE",  "the serial console: stdio, file:PATH or none; default: stdio", 0 },
 	{ "control",        "PATH",   "the QMP socket; default: NAME.qmp in the runtime directory", 0 },
 	{ "incoming",       "URI",    "await the guest at tcp:HOST:PORT, unix:PATH or fd:N; 'defer': when asked", 0 },
