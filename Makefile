@@ -9,7 +9,7 @@ CAMPAIGN_RUNS ?= 1000
 CAMPAIGN_SEED ?= 1
 JOBS := $(shell nproc 2>/dev/null || echo 1)
 
-FUZZERS = body frame ledger order record stream-header
+FUZZERS = body frame inspect ledger order record stream-header
 C_FILES = $(shell git ls-files '*.c' '*.h' 2>/dev/null)
 
 .PHONY: all help deps deps-all deps-lab demo check check-all check-campaign check-asan check-tsan \
@@ -82,7 +82,8 @@ fuzz: deps-all
 	ninja -C $(BUILD)-fuzz -j $(JOBS) tests/fuzz/fuzz-$(T)
 	@mkdir -p $(BUILD)-fuzz/corpus-$(T)
 	cd $(BUILD)-fuzz && tests/fuzz/fuzz-$(T) -max_total_time=$(SECONDS) -timeout=5 corpus-$(T) \
-		$$(ls -d $(CURDIR)/tests/fuzz/corpus/$(T) $(CURDIR)/tests/vectors/v1 2>/dev/null)
+		$$(ls -d $(CURDIR)/tests/fuzz/corpus/$(T) $(CURDIR)/tests/vectors/v1 \
+		$(if $(filter inspect,$(T)),$(CURDIR)/tests/vectors/qemu) 2>/dev/null)
 
 format:
 	clang-format -i $(C_FILES)
@@ -93,13 +94,13 @@ check-format:
 tidy: deps-all
 	@[ -f $(BUILD)-tidy/build.ninja ] || CC=clang meson setup $(BUILD)-tidy
 	ninja -C $(BUILD)-tidy -j $(JOBS)
-	git ls-files 'lib/*.c' 'vmm/*.c' 'tools/*.c' | \
+	git ls-files 'guard/*.c' 'lib/*.c' 'vmm/*.c' 'tools/*.c' | \
 		xargs -P $(JOBS) -n 4 clang-tidy -p $(BUILD)-tidy --quiet --warnings-as-errors='*'
 
 cppcheck: deps-all
 	cppcheck -q -j $(JOBS) --std=c11 --enable=warning,portability --inline-suppr \
 		--suppressions-list=packaging/cppcheck-suppressions --error-exitcode=1 \
-		-D_GNU_SOURCE -Iinclude -Ilib -I. lib vmm tools
+		-D_GNU_SOURCE -Iinclude -Ilib -I. guard lib vmm tools
 
 # Leaks are for LeakSanitizer: gcc's analyzer does not see that a caller cleans up what is half-built.
 analyze: deps

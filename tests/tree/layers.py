@@ -25,7 +25,7 @@ MAY = [
     ("guest/", ["guest/", "holdfast/sim.h"]),
     ("guard/", ["guard/", "holdfast/"]),
     ("check/", ["check/", "holdfast/"]),
-    ("tools/", ["tools/", "vmm/", "check/", "holdfast/"]),
+    ("tools/", ["tools/", "vmm/", "check/", "guard/", "holdfast/"]),
 ]
 OWN = ("base/", "wire/", "core/", "backend/", "engine/", "vmm/", "guest/", "guard/", "check/",
        "tools/", "holdfast/", "lib/", "tests/", "bench/")
@@ -118,6 +118,8 @@ def main():
               ("tools/x.c", '#include "engine/session.h"\n'),
               ("check/x.c", '#include "backend/device/sim/sim.h"\n'),
               ("check/x.c", '#include "vmm/qmp.h"\n'),
+              ("guard/x.c", '#include "wire/rec.h"\n'),
+              ("guard/x.c", '#include "check/check.h"\n'),
               ("guest/x.c", '#include <holdfast/session.h>\n'),
               ("lib/core/x.c", '#include "../engine/session.h"\n'),
               ("lib/core/x.c", '/* fine */\n#include "no-such-file.h"\n')])
