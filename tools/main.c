@@ -20,6 +20,7 @@ const struct command *const commands[] = {
 	&command_resolve,
 	&command_ledger,
 	&command_device,
+	&command_inspect,
 	&command_replay,
 	&command_demo,
 	&command_explain,
