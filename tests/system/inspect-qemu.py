@@ -209,10 +209,12 @@ class Live:
 
 # ---- files ------------------------------------------------------------------------------------
 
-def to_file(folder, arguments, capabilities=(), **parameters):
+def to_file(folder, arguments, capabilities=(), before=None, **parameters):
     path = os.path.join(folder, "stream")
     with Qemu("-S", *arguments) as qemu:
         qemu.capabilities(capabilities)
+        if before:
+            before(qemu)
         if parameters:
             qemu.parameters(**parameters)
         qemu.ask("migrate", uri=f"exec:cat >{path}")
@@ -251,6 +253,29 @@ def without_configuration(folder):
 def without_description(folder):
     items = inspect(to_file(folder, ["-M", "pc-q35-7.2,suppress-vmdesc=on"]))
     check(not items.whole(described=False).of("description"), "there is one")
+
+
+def many_devices(folder):
+    """Arrays, structs and subsections of many kinds: the description counts them all."""
+    devices = ["virtio-net-pci", "virtio-scsi-pci", "virtio-balloon-pci", "virtio-serial-pci",
+               "virtio-gpu-pci", "VGA", "e1000", "e1000e", "rtl8139", "nec-usb-xhci", "usb-tablet",
+               "intel-hda", "hda-duplex", "megasas", "i6300esb", "sdhci-pci", "vmxnet3"]
+    options = [word for name in devices for word in ("-device", name)]
+    items = inspect(to_file(folder, Q35 + ["-smp", "4", *options])).whole()
+    check(len(items.of("section-full")) > 50, "few sections")
+
+
+def disks(folder):
+    """Sections in parts that only their owner can read: copies of a disk, and bitmaps of it."""
+    blocks = inspect(to_file(folder, Q35 + [
+        "-drive", "driver=null-co,size=4M,read-zeroes=on,if=none,id=d",
+        "-device", "virtio-blk-pci,drive=d"], ["block"])).whole()
+    check(len(blocks.of("section-part", idstr="block")) > 0, "no part of the disk")
+    bitmaps = inspect(to_file(
+        folder, Q35 + ["-blockdev", "null-co,node-name=n,size=16777216"], ["dirty-bitmaps"],
+        lambda qemu: qemu.ask("block-dirty-bitmap-add", node="n", name="b"))).whole()
+    check(len(bitmaps.of("section-end", idstr="dirty-bitmap")) == 1, "no bitmaps")
+    check(bitmaps.one("command", command="POSTCOPY_ADVISE")["ram"] is False, "advice on RAM")
 
 
 def compressed(folder):
@@ -404,6 +429,8 @@ TESTS = {
     "pc-i440fx-2.3": of_long_ago,
     "without a configuration": without_configuration,
     "without a description": without_description,
+    "many devices": many_devices,
+    "disks and their bitmaps": disks,
     "compress": compressed,
     "x-ignore-shared": shared_memory,
     "validate-uuid": with_uuid,
