@@ -18,8 +18,11 @@ static void print_guest(const json_t *status, const json_t *guest)
 			     ask_text(guest, "description"), ask_number(guest, "memory") >> 20);
 	json_array_foreach(json_object_get(guest, "devices"), i, device)
 	{
-		(void)printf("device %-3zu %s, %s, %s\n", i, ask_text(device, "id"),
-			     ask_text(device, "compat"), ask_text(device, "state"));
+		(void)printf("device %-3zu %s, %s, %s%s\n", i, ask_text(device, "id"),
+			     ask_text(device, "compat"), ask_text(device, "state"),
+			     json_is_true(json_object_get(device, "wanted"))
+				     ? ", the host wants it back"
+				     : "");
 	}
 }
 
@@ -40,6 +43,8 @@ static void print_migration(const json_t *migration)
 		     ask_number(own, "round"), ask_number(own, "wire-bytes") >> 20,
 		     (double)ask_number(own, "total-us") / 1e6,
 		     (double)ask_number(own, "downtime-us") / 1e3);
+	if (ask_text(own, "warning")[0])
+		(void)printf("warning    %s\n", ask_text(own, "warning"));
 	if (error)
 		(void)printf("reason     %s: %s\n", ask_text(error, "name"),
 			     ask_text(error, "text"));
