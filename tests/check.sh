@@ -3,8 +3,8 @@
 #
 # check.sh BUILD JOBS [plain|asan|tsan...]: build and run the tests; by default everything in the
 # plain build, then the suites without processes of their own (unit, sim, fuzz) under ASan+UBSan and
-# under TSan. The suite lab keeps one processor busy for minutes, and measures nothing: it runs beside
-# the sanitizers, and is told behind them. Ends with a summary from Meson's own records
+# under TSan. The suite lab keeps one processor busy for minutes, and measures nothing: it runs
+# beside the sanitizers, and is told behind them. Ends with a summary from Meson's own records
 # (tests/summary.py). Fails if a test failed, or if none ran.
 set -u
 build=$1 jobs=$2
