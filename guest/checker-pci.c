@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The checker guest's PCI: find the simulated devices and the mttys on bus 0 by CF8/CFC, enable
+ * The checker guest's PCI: find the devices that there are drivers for on bus 0 by CF8/CFC, enable
  * them, and point the vectors of those with MSI-X at the vCPU that drives them. BARs are where the
  * firmware or the VMM put them.
  */
@@ -77,6 +77,14 @@ static bool mtty_start(uint32_t function, uint32_t device)
 	return checker.devices[device].bars[0] != 0;
 }
 
+static bool labdma_start(uint32_t function, uint32_t device)
+{
+	checker.devices[device].kind = WORK_DEVICE_LABDMA;
+	checker.devices[device].bars[0] = bar_read(function, 0);
+	config_write(function, PCI_COMMAND, PCI_COMMAND_ON);
+	return checker.devices[device].bars[0] != 0;
+}
+
 static bool sim_start(uint32_t function, uint32_t device)
 {
 	uint32_t cap = cap_find(function, PCI_CAP_MSIX);
@@ -113,6 +121,8 @@ static bool device_start(uint32_t function, uint32_t id, uint32_t device)
 		return sim_start(function, device);
 	if (id == (WORK_MTTY_VENDOR_ID | WORK_MTTY_DEVICE_ID << 16))
 		return mtty_start(function, device);
+	if (id == (WORK_LABDMA_VENDOR_ID | WORK_LABDMA_DEVICE_ID << 16))
+		return labdma_start(function, device);
 	return false;
 }
 

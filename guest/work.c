@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The workload's frame: how the memory is divided, what a step is, how all vCPUs verify in passes,
- * and how it ends. What is done to pages and devices is in work-memory.c, work-device.c and
- * work-mtty.c.
+ * and how it ends. What is done to pages and devices is in work-memory.c and in the drivers'
+ * files, work-device.c, work-mtty.c and work-labdma.c.
  */
 #include "work.h"
 
@@ -61,6 +61,10 @@ static int layout_device(struct work *work, uint32_t device)
 	dev->random = pattern_mix(shared->knobs.seed + 1000 + device) | 1;
 	if (dev->kind == WORK_DEVICE_MTTY)
 		return 0; /* it has no DMA */
+	if (dev->kind == WORK_DEVICE_LABDMA) {
+		dev->window_gpa = take(shared, WORK_WINDOW_PAGES * PAGE);
+		return dev->window_gpa ? 0 : -1;
+	}
 	dev->slot_count = slots < 4 ? 4 : slots > WORK_SLOTS_MAX ? WORK_SLOTS_MAX : slots;
 	dev->ring_gpa = take(shared, 16 * WORK_RING_ENTRIES);
 	dev->beat_gpa = take(shared, 8 * WORK_BEAT_ENTRIES);
@@ -344,6 +348,21 @@ static void witness_step(struct work *work, uint32_t index, uint64_t now)
 	work->env->witness(work->env->ctx, WORK_WITNESS_WORD(index, vcpu->witness_count));
 }
 
+static void device_step(struct work *work, uint32_t device)
+{
+	switch ((enum work_device_kind)work->devices[device].kind) {
+	case WORK_DEVICE_SIM:
+		work_device_step(work, device);
+		return;
+	case WORK_DEVICE_MTTY:
+		work_mtty_step(work, device);
+		return;
+	case WORK_DEVICE_LABDMA:
+		work_labdma_step(work, device);
+		return;
+	}
+}
+
 bool work_step(struct work *work, uint32_t index)
 {
 	struct work_shared *shared = work->shared;
@@ -366,10 +385,7 @@ bool work_step(struct work *work, uint32_t index)
 	wanted = __atomic_load_n(&shared->pass_wanted, __ATOMIC_ACQUIRE);
 	done = vcpu->memory_pass_done == wanted;
 	for (i = index; i < shared->device_count; i += shared->vcpu_count) {
-		if (work->devices[i].kind == WORK_DEVICE_MTTY)
-			work_mtty_step(work, i);
-		else
-			work_device_step(work, i);
+		device_step(work, i);
 		done = done && work->devices[i].pass_done == wanted;
 	}
 	if (done && vcpu->pass_done != wanted) {

@@ -181,10 +181,14 @@ enum work_command { WORK_FILL = 0, WORK_COPY = 1, WORK_SUM = 2, WORK_P2P = 3, WO
 enum work_device_kind {
 	WORK_DEVICE_SIM = 0, /* the simulated device (holdfast/sim.h) */
 	WORK_DEVICE_MTTY = 1, /* the kernel's sample migration driver */
+	WORK_DEVICE_LABDMA = 2, /* the lab's device that does DMA (docs/lab.md) */
 };
 
 #define WORK_MTTY_VENDOR_ID 0x4348u
 #define WORK_MTTY_DEVICE_ID 0x3253u
+#define WORK_LABDMA_VENDOR_ID 0x1b36u
+#define WORK_LABDMA_DEVICE_ID 0x1dabu
+#define WORK_WINDOW_PAGES 24u /* that a labdma writes to */
 #define WORK_UARTS_MAX 2u
 #define WORK_UART_FIFO 16u /* bytes; of which at most 15 are used */
 
@@ -200,8 +204,8 @@ struct work_uart {
 };
 
 /*
- * One device's driver: the first part is both kinds', the next one that of the simulated device.
- * Written by the vCPU that drives it alone.
+ * One device's driver. What one kind alone has is at the end; of the rest, others than the
+ * simulated device use what is not about its commands. Written by the vCPU that drives it alone.
  */
 struct work_device {
 	uint32_t kind; /* enum work_device_kind */
@@ -234,6 +238,9 @@ struct work_device {
 
 	uint32_t selftest_port, reserved; /* selftest=uart */
 	struct work_uart uarts[WORK_UARTS_MAX];
+
+	uint64_t window_gpa, beats_target; /* of a labdma */
+	uint32_t scratch, memory_crc;
 };
 
 /* The world, as the guest brings it. vector is the device's own (0 completion, 1 beat). */
@@ -243,7 +250,7 @@ struct work_env {
 	uint64_t (*ticks)(void *ctx);
 	/*
 	 * Ones for a device that does not answer, as on a PCI bus. bar is 0 or 4 and size 4 or 8;
-	 * of an mtty 0 or 1, and size 1.
+	 * of an mtty 0 or 1, and size 1; of a labdma 0, and 4.
 	 */
 	uint64_t (*reg_read)(void *ctx, uint32_t device, uint32_t bar, uint32_t offset,
 			     uint32_t size);
@@ -337,9 +344,10 @@ void work_corrupt_add(struct work *work, const struct work_corrupt_record *recor
 void work_memory_step(struct work *work, uint32_t vcpu, uint64_t elapsed);
 void work_memory_damage(struct work *work, uint32_t selftest);
 
-/* A device's driver: of the simulated device, of an mtty. */
+/* A device's driver: of the simulated device, of an mtty, of a labdma. */
 void work_device_step(struct work *work, uint32_t device);
 void work_mtty_step(struct work *work, uint32_t device);
+void work_labdma_step(struct work *work, uint32_t device);
 /* One piece of the verification of pass number wanted; while no command is under way. */
 void work_device_verify(struct work *work, uint32_t device, uint64_t wanted);
 /* Is what command number sequence of the device wrote still there? */

@@ -95,6 +95,10 @@ bool thread_device_fits(const struct thread_guest *guest, uint32_t index,
 	    device->port_count != guest->devices[index].port_count ||
 	    device->vcpu != index % guest->guest.vcpu_count || device->random == 0)
 		return false;
-	return device->kind == WORK_DEVICE_MTTY ? mtty_fits(device)
-						: sim_fits(guest, index, device);
+	if (device->kind == WORK_DEVICE_MTTY)
+		return mtty_fits(device);
+	if (device->kind == WORK_DEVICE_LABDMA)
+		return device->state <= WORK_DEVICE_IDLE && device->beats <= UINT32_MAX &&
+		       in_memory(guest, device->window_gpa, 4096ull * WORK_WINDOW_PAGES);
+	return sim_fits(guest, index, device);
 }

@@ -29,8 +29,8 @@ int thread_device_irqs_set(struct thread_guest *guest, uint32_t index, struct hf
 	const struct hf_session_device *device = &guest->guest.devices[index];
 	int r;
 
-	if (guest->devices[index].kind == WORK_DEVICE_MTTY)
-		return 0; /* it is polled */
+	if (guest->devices[index].kind != WORK_DEVICE_SIM)
+		return 0; /* they are polled */
 	r = device->device.ops->irqs_set(device->device.self, IRQ_MSIX, THREAD_VECTORS,
 					 guest->devices[index].irq_fd);
 	return r < 0 ? fail(err, HF_E_DEVICE_CONFIG, -r, "%s: enabling MSI-X", device->name) : 0;
@@ -54,6 +54,8 @@ static int device_identify(struct thread_guest *guest, uint32_t index, struct hf
 	} else if (ids[0] == WORK_MTTY_VENDOR_ID && ids[1] == WORK_MTTY_DEVICE_ID) {
 		guest->devices[index].kind = WORK_DEVICE_MTTY;
 		guest->devices[index].port_count = second.size ? 2 : 1;
+	} else if (ids[0] == WORK_LABDMA_VENDOR_ID && ids[1] == WORK_LABDMA_DEVICE_ID) {
+		guest->devices[index].kind = WORK_DEVICE_LABDMA;
 	} else {
 		return fail(err, HF_E_UNSUPPORTED, 0,
 			    "%s: the thread guest has no driver for a %04x:%04x", device->name,

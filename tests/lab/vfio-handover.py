@@ -7,9 +7,10 @@ Handovers of a guest that has a real device of the kernel's, between shipped bin
                                         and the parts, done in this order by one guest, are named
                                         at the end of this file
 
-There are two cards of the kernel's sample driver mtty, one for each side. Where a card is to
-refuse, that driver's knobs make it (docs/lab.md). The verdict is the guest's, which drives the
-card's registers and knows what they must hold (docs/checker.md). Results are TAP.
+There are two cards of the kernel's sample driver mtty, one for each side; with the word labdma, of
+the lab's own driver instead, which does DMA. Where a card is to refuse, its driver's knobs make it
+(docs/lab.md). The verdict is the guest's, which drives the card and knows what it must hold
+(docs/checker.md). Results are TAP.
 
 Environment: HOLDFAST.
 """
@@ -38,6 +39,8 @@ check = H.check
 LOAD = "mem=4 rate=500 zero=20 comp=20 dma=100 report=100"
 KNOBS = {"fail_times": 0, "fail_from": "any", "fail_to": "any", "fail_errno": 5,
          "fail_to_error": 0, "stream_version": 0, "read_fail_at": -1, "only": ""}
+LABDMA_KNOBS = {"fail_times": 0, "fail_from": "any", "fail_to": "any", "fail_errno": 5,
+                "memory_kib": 128, "only": ""}
 
 
 def run(*words):
@@ -46,17 +49,19 @@ def run(*words):
     return done.stdout.strip()
 
 
-def knobs(**settings):
+def knobs(driver="mtty", **settings):
     """All of them: those that are not named as they were."""
-    run("knob", *(f"{name}={value}" for name, value in {**KNOBS, **settings}.items()))
+    others = KNOBS if driver == "mtty" else LABDMA_KNOBS
+    run("knob", *(f"{driver}.{name}={value}" for name, value in {**others, **settings}.items()))
 
 
 class Test(H.Test):
     """A guest that has the first card; the second one is for whoever awaits it."""
 
-    def __init__(self, guest, way, others=()):
-        self.way, self.others = way, list(others)
-        self.cards = [run("mdev-new", "mtty-2") for _ in range(2)]
+    def __init__(self, guest, way, driver, others=()):
+        self.way, self.driver, self.others = way, driver, list(others)
+        knobs(driver)
+        self.cards = [run("mdev-new", CARDS[driver]) for _ in range(2)]
         super().__init__(guest=guest, devices=1 + len(self.others), memory="16M", vcpus=1,
                          load=LOAD, device_uri=self.devices_with(self.cards[0]))
 
@@ -89,9 +94,9 @@ class Test(H.Test):
         """A card refuses: at home, word for word with that reason, and in the ledger too."""
         before = self.record()
         target = self.target()
-        knobs(only=self.cards[card], **settings)
+        knobs(self.driver, only=self.cards[card], **settings)
         answer = self.migrate(target)
-        knobs()
+        knobs(self.driver)
         print(f"# {answer.get('error-desc')}", flush=True)
         self.assert_home(target, answer, reason)
         check(answer["error-desc"] == reason, f"more or less than \"{reason}\"")
@@ -103,7 +108,7 @@ class Test(H.Test):
 
     def end(self):
         super().end()
-        knobs()
+        knobs(self.driver)
         run("mdev-rm", *self.cards)
 
 
@@ -181,30 +186,33 @@ PARTS = {
     "source": ("the source's card refuses to be saved", refuses_to_be_saved),
     "found": ("a card that was loaded wrongly is found out by the guest", found_by_the_guest),
 }
+CARDS = {"mtty": "mtty-2", "labdma": "labdma-1"}
 OTHERS = {"sim": "sim:state=64K"}  # more devices of the guest, named before the parts
 
 
 def main():
     words = sys.argv[1:]
+    driver = "labdma" if "labdma" in words else "mtty"
     others = [OTHERS[word] for word in words[2:] if word in OTHERS]
-    parts = [word for word in words[2:] if word not in OTHERS]
+    parts = [word for word in words[2:] if word not in OTHERS and word not in CARDS]
     if not parts or any(part not in PARTS for part in parts):
         print(f"usage: {os.path.basename(sys.argv[0])} thread|kvm group|cdev "
-              f"[{'|'.join(OTHERS)}] {'|'.join(PARTS)}...", file=sys.stderr)
+              f"[labdma] [{'|'.join(OTHERS)}] {'|'.join(PARTS)}...", file=sys.stderr)
         return 2
+    what = f"{words[0]} by {words[1]}, {driver}"
     print(f"1..{len(parts)}", flush=True)
     test, number = None, 0
     try:
         for number, part in enumerate(parts, 1):
             begin = time.monotonic()
-            test = test or Test(words[0], words[1], others)
+            test = test or Test(words[0], words[1], driver, others)
             PARTS[part][1](test)
-            print(f"ok {number} - {words[0]} by {words[1]}: {PARTS[part][0]}\n"
+            print(f"ok {number} - {what}: {PARTS[part][0]}\n"
                   f"# {time.monotonic() - begin:.1f} s", flush=True)
         test.end()
         test.remove()
     except Exception as why:  # every failure is a result, and what comes behind it is not tried
-        print(f"not ok {number} - {words[0]} by {words[1]}: {PARTS[parts[number - 1]][0]}\n"
+        print(f"not ok {number} - {what}: {PARTS[parts[number - 1]][0]}\n"
               f"# {type(why).__name__}: {why}", flush=True)
         if test:
             for vm in test.vms:

@@ -27,17 +27,19 @@ in_kernel()
 }
 
 few='there-and-back proof start version found'
+dma='labdma there-and-back proof start there'
 all='there-and-back proof start start-late breaks version source there found'
 case ${1:-short} in
 short)
-	in_kernel iommufd "kvm cdev $few"
+	in_kernel iommufd "kvm cdev $few" "thread cdev labdma there"
 	in_kernel debian "thread group $few"
 	;;
 long)
 	in_kernel iommufd "thread cdev $all" "thread group $all" "kvm cdev $all" \
 		"kvm group $all" "thread cdev sim there-and-back" \
-		"kvm group sim there-and-back found"
-	in_kernel debian "thread group $all" "kvm group $all"
+		"kvm group sim there-and-back found" "thread cdev $dma" "thread group $dma" \
+		"kvm cdev $dma" "kvm group $dma"
+	in_kernel debian "thread group $all" "kvm group $all" "thread group $dma" "kvm group $dma"
 	;;
 *) fail "usage: vfio-handover.sh short|long" ;;
 esac
