@@ -413,6 +413,25 @@ def forwarded(capabilities, arguments, test, during=None, **parameters):
     return run
 
 
+def unless_paused(run):
+    """
+    A post-copy with pre-emption of 7.2 is paused now and then, one in twenty; why is not known. It is
+    said, and tried again; three in a row are a failure.
+    """
+    def several(folder):
+        for number in range(3):
+            path = os.path.join(folder, str(number))
+            os.mkdir(path)
+            try:
+                return run(path)
+            except Failure as why:
+                if "postcopy-paused" not in str(why) or number == 2:
+                    raise
+                print(f"# {why}; again", flush=True)
+        return None
+    return several
+
+
 def answers(items):
     names = [item["message"] for item in items.of("return")]
     check(names == ["PONG", "SHUT"], f"answers: {names}")
@@ -496,9 +515,9 @@ TESTS = {
                                                      multifd_forwarded),
     "forwarded, post-copy": forwarded(["postcopy-ram"], RUNNING, postcopy, start_postcopy,
                                       max_bandwidth=8 << 20, downtime_limit=1),
-    "forwarded, post-copy with pre-emption": forwarded(
+    "forwarded, post-copy with pre-emption": unless_paused(forwarded(
         ["postcopy-ram", "postcopy-preempt"], RUNNING, preempted, start_postcopy,
-        max_bandwidth=8 << 20, downtime_limit=1),
+        max_bandwidth=8 << 20, downtime_limit=1)),
 }
 
 
