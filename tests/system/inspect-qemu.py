@@ -415,8 +415,8 @@ def forwarded(capabilities, arguments, test, during=None, **parameters):
 
 def unless_paused(run):
     """
-    A post-copy with pre-emption of 7.2 is paused now and then, one in twenty; why is not known. It is
-    said, and tried again; three in a row are a failure.
+    A post-copy with pre-emption of 7.2 is paused now and then, one in twenty; why is not known. It
+    is said, and tried again; three in a row are a failure.
     """
     def several(folder):
         for number in range(3):
