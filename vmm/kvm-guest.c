@@ -176,9 +176,10 @@ static void guest_free(struct guest *base)
 	assert(guest->tracker == NULL); /* its user closes it first */
 	cpus_free(&guest->cpus);
 	pci_close(&guest->pci);
+	/* First: a cdev that KVM still holds would not be closed, and its device would go on. */
+	kvm_vfio_close(&guest->vfio);
 	for (uint32_t i = 0; i < base->device_count; i++)
 		hf_device_close(&base->devices[i].device);
-	kvm_vfio_close(&guest->vfio);
 	serial_close(&guest->serial);
 	irq_close(&guest->irq);
 	vm_close(&guest->vm);

@@ -274,6 +274,8 @@ static int set_msix(struct kernel_device *d, const struct vfio_irq_set *set)
 		return -EINVAL;
 	if (d->msix_count && set->count > d->msix_count && d->no_resize)
 		return -EINVAL;
+	if (d->msix_most && set->count > d->msix_most)
+		return (int)d->msix_most; /* and none is enabled: no error, for the ioctl */
 	memcpy(fds, set->data, set->count * 4);
 	if (!d->msix_count)
 		d->msix_enables++;

@@ -43,6 +43,7 @@ struct kernel_device {
 	uint32_t sparse; /* BAR4 can be mapped in two parts only */
 	uint32_t config_bytes; /* that it has of the configuration space; 0: all 256 */
 	uint32_t no_resize; /* MSI-X vectors cannot be added while it is enabled */
+	uint32_t msix_most; /* that this host can give it; 0: all */
 	int reset_errno;
 
 	/* what was seen */

@@ -304,6 +304,24 @@ static void vectors_are_what_was_set_last(void **state)
 	vectors_grow_and_shrink(1);
 }
 
+/* The kernel's answer is a count then, and no error; but nothing is enabled. */
+static void vectors_that_the_host_does_not_have_are_refused(void **state)
+{
+	const int fds[4] = { 90, 91, 92, 93 };
+	struct hf_device d = opened("vfio:" PCI);
+
+	(void)state;
+	kernel.devices[0].msix_most = 2;
+	assert_int_equal(set(d, 2, 4, fds), -ENOSPC);
+	assert_int_equal(kernel.devices[0].msix_count, 0);
+	assert_int_equal(set(d, 2, 0, NULL), 0); /* as if it had never been asked */
+	assert_int_equal(set(d, 2, 2, fds), 0);
+	assert_int_equal(set(d, 2, 4, fds), -ENOSPC);
+	assert_int_equal(set(d, 2, 0, NULL), 0);
+	kernel.devices[0].msix_most = 0;
+	hf_device_close(&d);
+}
+
 static void intx_has_an_eventfd_that_unmasks_it(void **state)
 {
 	const int fds[3] = { 90, 91, 92 };
@@ -421,6 +439,7 @@ int main(void)
 		TEST(regions_say_what_can_be_mapped),
 		TEST(a_short_configuration_space_is_made_whole),
 		TEST(vectors_are_what_was_set_last),
+		TEST(vectors_that_the_host_does_not_have_are_refused),
 		TEST(intx_has_an_eventfd_that_unmasks_it),
 		TEST(its_file_is_handed_over_before_it_is_opened),
 		TEST(intx_is_unmasked_for_a_driver_that_cannot),

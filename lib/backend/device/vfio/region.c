@@ -259,6 +259,8 @@ static int set_trigger(struct vfio *v, uint32_t index, uint32_t count, const int
 		r = disable(v, index);
 	if (r == 0)
 		r = set_eventfds(v, index, VFIO_IRQ_SET_ACTION_TRIGGER, count, total, eventfds);
+	if (r > 0) /* so many it could have enabled; it has enabled none */
+		r = -ENOSPC;
 	if (r < 0)
 		return r;
 	irq->enabled = total;
