@@ -378,7 +378,7 @@ static void give_up(struct session *session)
 		return;
 	}
 	if (session_is_source(session) && session->source.state != SOURCE_EXPLAINING) {
-		if (session->error.code != HF_E_IN_DOUBT)
+		if (session->error.code != HF_E_IN_DOUBT || !session->began_error.code)
 			session->began_error = session->error;
 		/* What it waits for now is what an operator has to know first. */
 		(void)error_set(&err, HF_E_IN_DOUBT, 0, "waited too long for %s%s%.90s%s%.90s",
