@@ -16,9 +16,18 @@
 
 /* ---- power: how the guest ended, if it did --------------------------------------------------- */
 
+/*
+ * One that has crashed travels as such. But a device that broke a moment ago, which the main loop
+ * has not heard of, must not be handed over as if it were whole.
+ */
 static int power_save(struct kvm_guest *guest, struct writer *writer, struct hf_error *err)
 {
-	(void)err;
+	if (atomic_load(&guest->ended) == 0) {
+		int r = kvm_guest_check_devices(guest, err);
+
+		if (r != 0)
+			return r;
+	}
 	put_u32(writer, atomic_load(&guest->ended));
 	put_u32(writer, (uint32_t)guest->guest.exit_status);
 	put(writer, guest->guest.crash_text, sizeof(guest->guest.crash_text));
@@ -150,9 +159,9 @@ static int save_section(struct kvm_guest *guest, uint32_t index, struct hf_state
 	}
 	if (index == 0) {
 		/* Before any controller is read: what devices have raised must be in one place. */
-		r = pci_interrupts_settle(&guest->pci);
-		if (r < 0)
-			return fail(err, HF_E_MACHINE_STATE, -r, "settling interrupts");
+		r = pci_interrupts_settle(&guest->pci, err);
+		if (r != 0)
+			return r;
 	}
 	platform = &platform_sections[index];
 	(void)snprintf(section->name, sizeof(section->name), "%s", platform->name);
@@ -220,9 +229,12 @@ static int machine_state_load(void *self, const struct hf_state_section *section
 	return fail(err, HF_E_MACHINE_STATE, 0, "section %.31s is unknown here", section->name);
 }
 
+/* The proof that the guest can run here: what can fail of that, fails now, and not when it is ours.
+ */
 static int machine_state_check(void *self, struct hf_error *err)
 {
 	struct kvm_guest *guest = self;
+	int r;
 
 	for (uint32_t i = 0; i < PLATFORM_SECTIONS; i++)
 		if ((guest->loaded & (1u << i)) == 0)
@@ -231,7 +243,8 @@ static int machine_state_check(void *self, struct hf_error *err)
 	for (uint32_t i = 0; i < guest->cpus.count; i++)
 		if (guest->vcpus_loaded[i] == 0)
 			return fail(err, HF_E_MACHINE_STATE, 0, "vCPU %u did not come", i);
-	return kvm_guest_check_devices(guest, err);
+	r = kvm_guest_check_devices(guest, err);
+	return r == 0 ? pci_interrupts_deliver(&guest->pci, err) : r;
 }
 
 static int machine_device_save(void *self, uint32_t device, void *buf, uint32_t capacity,
@@ -284,9 +297,9 @@ static int machine_run(void *self, struct hf_error *err)
 		if (r != 0)
 			return r;
 	}
-	r = pci_interrupts_deliver(&guest->pci);
-	if (r < 0)
-		return fail(err, HF_E_MACHINE_STATE, -r, "connecting interrupts");
+	r = pci_interrupts_deliver(&guest->pci, err); /* an incoming guest's are already */
+	if (r != 0)
+		return r;
 	if (atomic_load(&guest->has_run)) {
 		/* Its watchdogs need not bark (-EINVAL: it does not use kvmclock). */
 		for (uint32_t i = 0; i < guest->cpus.count; i++)

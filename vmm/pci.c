@@ -324,28 +324,31 @@ static int interrupts_collect(struct pci_device *device)
 	return r == 0 ? intx_collect(device) : r;
 }
 
-int pci_interrupts_deliver(struct pci *pci)
+static int interrupts_all(struct pci *pci, bool connected, int (*each)(struct pci_device *device),
+			  const char *what, struct hf_error *err)
 {
 	int r = 0;
 
 	(void)pthread_mutex_lock(&pci->lock);
-	pci->connected = true;
-	for (uint32_t i = 0; i < pci->device_count && r == 0; i++)
-		r = interrupts_deliver(pci->devices[i]);
+	pci->connected = connected;
+	for (uint32_t i = 0; i < pci->device_count && r == 0; i++) {
+		r = each(pci->devices[i]);
+		if (r < 0)
+			r = fail(err, HF_E_MACHINE_STATE, -r, "device %s: %s its interrupts",
+				 pci->devices[i]->name, what);
+	}
 	(void)pthread_mutex_unlock(&pci->lock);
 	return r;
 }
 
-int pci_interrupts_settle(struct pci *pci)
+int pci_interrupts_deliver(struct pci *pci, struct hf_error *err)
 {
-	int r = 0;
+	return interrupts_all(pci, true, interrupts_deliver, "connecting", err);
+}
 
-	(void)pthread_mutex_lock(&pci->lock);
-	pci->connected = false;
-	for (uint32_t i = 0; i < pci->device_count && r == 0; i++)
-		r = interrupts_collect(pci->devices[i]);
-	(void)pthread_mutex_unlock(&pci->lock);
-	return r;
+int pci_interrupts_settle(struct pci *pci, struct hf_error *err)
+{
+	return interrupts_all(pci, false, interrupts_collect, "settling", err);
 }
 
 uint64_t pci_failed_accesses(struct pci *pci)

@@ -70,13 +70,16 @@ bool pci_mmio_write(struct pci *pci, uint64_t gpa, const void *data, uint32_t si
 bool pci_io_read(struct pci *pci, uint32_t port, void *data, uint32_t size);
 bool pci_io_write(struct pci *pci, uint32_t port, const void *data, uint32_t size);
 
-/* Devices reach the vCPUs again, what was pending here goes out; before they run. 0 or -errno. */
-int pci_interrupts_deliver(struct pci *pci);
+/*
+ * Devices reach the vCPUs again, what was pending here goes out; before they run. Idempotent. The
+ * text names the device.
+ */
+int pci_interrupts_deliver(struct pci *pci, struct hf_error *err);
 /*
  * Every interrupt that devices have raised is in the in-kernel controllers, or pending here. They
- * raise no more, and vCPUs are stopped. 0 or -errno.
+ * raise no more, and vCPUs are stopped. The text names the device.
  */
-int pci_interrupts_settle(struct pci *pci);
+int pci_interrupts_settle(struct pci *pci, struct hf_error *err);
 
 uint64_t pci_failed_accesses(struct pci *pci);
 

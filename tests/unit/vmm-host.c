@@ -141,6 +141,39 @@ static void a_broken_device_takes_no_guest(void **state)
 	fake_free(here);
 }
 
+/* Its error is not known yet to whoever looks after the guest: it is not handed over all the same.
+ */
+static void a_device_that_breaks_while_it_is_saved_stays(void **state)
+{
+	struct fake_device *fake = fake_new();
+	struct hf_state_section section;
+	static uint8_t buf[1 << 20];
+	struct hf_error err = { 0 };
+	struct kvm_guest *source;
+	int r = 0;
+
+	(void)state;
+	require_kvm();
+	source = running(fake);
+	guest_stop(source);
+	fake_host_says(fake, 0);
+	for (uint32_t i = 0; r == 0; i++)
+		r = kvm_machine_ops.state_save(source, i, &section, buf, sizeof(buf), &err);
+	assert_int_equal(r, HF_E_DEVICE_STATE);
+	assert_non_null(strstr(err.text, "device fake0"));
+	/* At home it is what any guest with a broken device is. */
+	guest_run(source);
+	assert_int_equal(wait_event(source), GUEST_EVENT_CRASH);
+	/* And a guest that has crashed travels as such. */
+	guest_stop(source);
+	r = 0;
+	for (uint32_t i = 0; r == 0; i++)
+		r = kvm_machine_ops.state_save(source, i, &section, buf, sizeof(buf), &err);
+	assert_int_equal(r, HF_STATE_END);
+	guest_end(source);
+	fake_free(fake);
+}
+
 static void a_device_that_is_wanted_back_is_told(void **state)
 {
 	struct fake_device *first = fake_new(), *second = fake_new();
@@ -176,6 +209,7 @@ int main(void)
 		cmocka_unit_test(a_new_machine_has_new_devices),
 		cmocka_unit_test(a_broken_device_crashes_its_guest),
 		cmocka_unit_test(a_broken_device_takes_no_guest),
+		cmocka_unit_test(a_device_that_breaks_while_it_is_saved_stays),
 		cmocka_unit_test(a_device_that_is_wanted_back_is_told),
 	};
 

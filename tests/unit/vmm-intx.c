@@ -114,8 +114,8 @@ static struct kvm_guest *moved(struct kvm_guest *source, struct fake_device *her
 
 	check_shape(source, target);
 	copy_memory(source, target);
-	move_state(source, target);
 	move_device(source, target, 0);
+	move_state(source, target); /* with its check, which ends a load */
 	return target;
 }
 
@@ -427,6 +427,43 @@ static void a_failed_load_can_be_repeated(void **state)
 	fake_free(fake);
 }
 
+/* What may be refused must be refused before the guest is this side's: at the proof. */
+static void a_pin_that_cannot_be_connected_takes_no_guest(void **state)
+{
+	struct fake_device *fake = fake_new(), *here = fake_new();
+	struct kvm_guest *source, *target;
+	struct hf_error err = { 0 };
+	struct intx *pin;
+	uint32_t calls;
+	int resample;
+
+	(void)state;
+	require_kvm();
+	source = listener(fake, 2);
+	guest_stop(source);
+	target = moved(source, here);
+	assert_int_equal(pci_interrupts_settle(&target->pci, &err), 0);
+	pin = &target->pci.devices[0]->intx;
+	assert_true(pin->armed);
+	assert_false(pin->attached);
+	resample = pin->resample;
+	pin->resample = STDIN_FILENO; /* which is no eventfd: EINVAL */
+	assert_int_equal(kvm_machine_ops.state_check(target, &err), HF_E_MACHINE_STATE);
+	assert_non_null(strstr(err.text, "device fake0: connecting its interrupts"));
+	pin->resample = resample;
+	assert_int_equal(kvm_machine_ops.state_check(target, NULL), 0);
+	assert_true(pin->attached);
+	calls = here->calls;
+	guest_run(target); /* nothing is left to be asked for */
+	assert_int_equal(here->calls, calls);
+	fake_pin_raise(here);
+	wait_taken(target, interrupts(source));
+	guest_end(source);
+	guest_end(target);
+	fake_free(fake);
+	fake_free(here);
+}
+
 static void a_device_without_a_pin_is_another_one(void **state)
 {
 	struct fake_device *fake = fake_new(), *here = fake_new();
@@ -465,6 +502,7 @@ int main(void)
 		cmocka_unit_test(an_early_one_is_not_lost),
 		cmocka_unit_test(a_disabled_one_travels),
 		cmocka_unit_test(a_failed_load_can_be_repeated),
+		cmocka_unit_test(a_pin_that_cannot_be_connected_takes_no_guest),
 		cmocka_unit_test(a_device_without_a_pin_is_another_one),
 	};
 
