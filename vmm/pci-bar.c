@@ -129,7 +129,7 @@ void bars_free(struct pci_device *device)
 /* ---- decoding ------------------------------------------------------------------------------- */
 
 /*
- * Devices that cannot reach a peer's BAR (iommufd before Linux 6.19) say so here. The guest does
+ * Devices that cannot reach a peer's BAR (by cdev and iommufd) say so here. The guest does
  * not learn it, as on a PC whose bridges do not forward; what counts is that it is the same at the
  * target, and pci-state.c checks that.
  */

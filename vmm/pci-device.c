@@ -69,9 +69,16 @@ static int device_write(struct pci_device *device, uint32_t offset, const void *
 	return r < 0 ? r : 0;
 }
 
+static int command_write(struct pci_device *device, uint16_t command)
+{
+	const uint8_t bytes[2] = { (uint8_t)command, (uint8_t)(command >> 8) };
+
+	return device_write(device, PCI_COMMAND, bytes, sizeof(bytes));
+}
+
 int pci_command_forward(struct pci_device *device)
 {
-	return device_write(device, PCI_COMMAND, device->config + PCI_COMMAND, 2);
+	return command_write(device, pci_config_u16(device, PCI_COMMAND));
 }
 
 /* ---- accesses ------------------------------------------------------------------------------- */
@@ -128,17 +135,17 @@ static int follow_interrupts(struct pci_device *device, uint32_t offset, uint32_
 static int follow(struct pci_device *device, uint32_t offset, uint32_t size, uint16_t old_command)
 {
 	uint16_t command = pci_config_u16(device, PCI_COMMAND);
-	bool on = (command & (PCI_COMMAND_MEMORY | PCI_COMMAND_IO)) != 0;
+	uint16_t off = old_command & (uint16_t)~command & (PCI_COMMAND_MEMORY | PCI_COMMAND_IO);
 	int r = 0;
 
 	/* The device decodes before the guest reaches its BARs, and for as long as it does. */
-	if (command != old_command && on)
-		r = pci_command_forward(device);
+	if (command != old_command)
+		r = command_write(device, command | off);
 	if (r == 0 && (touches(offset, size, PCI_COMMAND, 2) ||
 		       touches(offset, size, PCI_BAR0, 4 * PCI_BARS)))
 		r = bars_update(device);
-	if (r == 0 && command != old_command && !on)
-		r = pci_command_forward(device);
+	if (r == 0 && off != 0)
+		r = command_write(device, command);
 	return r == 0 ? follow_interrupts(device, offset, size) : r;
 }
 

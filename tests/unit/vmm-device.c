@@ -518,6 +518,36 @@ static void a_failed_load_can_be_repeated(void **state)
 	fake_free(other);
 }
 
+/* A vCPU that reaches a mapped BAR of a device that does not decode any more would get SIGBUS. */
+static void a_bar_goes_before_its_device_stops_to_decode(void **state)
+{
+	struct fake_device *fake = fake_new();
+	struct hf_session_device device = fake_session_device(fake, "fake0");
+	static const uint16_t offs[] = { 0, 4, 5 }; /* all, the bus stays, ports and the bus stay */
+	struct kvm_guest *guest;
+
+	(void)state;
+	require_kvm();
+	guest = guest_with(&idle, (struct guest_config){ 0 }, &device, 1);
+	fake->decoded_at = &guest->pci.devices[0]->bars[4].mapped_gpa;
+	for (uint32_t i = 0; i < 3; i++) {
+		config_write(guest, 1, 4, 2, 7);
+		assert_int_equal(*fake->decoded_at, BAR4_GPA);
+		assert_int_equal(fake->config[4], 7);
+		config_write(guest, 1, 4, 2, offs[i]);
+		assert_int_equal(*fake->decoded_at, 0);
+		assert_int_equal(fake->config[4], offs[i]);
+		assert_false(fake->left_dark);
+	}
+	/* One kind off, the other on, at once. */
+	config_write(guest, 1, 4, 2, 2);
+	config_write(guest, 1, 4, 2, 1);
+	assert_int_equal(fake->config[4], 1);
+	assert_false(fake->left_dark);
+	guest_end(guest);
+	fake_free(fake);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -533,6 +563,7 @@ int main(void)
 		cmocka_unit_test(another_device_is_refused),
 		cmocka_unit_test(no_failure_leaves_anything_behind),
 		cmocka_unit_test(a_failed_load_can_be_repeated),
+		cmocka_unit_test(a_bar_goes_before_its_device_stops_to_decode),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -102,6 +102,9 @@ static int fake_region_write(void *self, uint32_t index, uint64_t offset, const 
 	if (at == NULL)
 		return -EIO;
 	memcpy(at, buf, size);
+	if (at == fake->config + 4 && (fake->config[4] & 2) == 0 && fake->decoded_at != NULL &&
+	    *fake->decoded_at != 0)
+		fake->left_dark = true;
 	return 0;
 }
 

@@ -98,6 +98,8 @@ struct fake_device {
 	int reset_answer; /* 0, or what else the next ones get */
 	uint32_t calls, fail_at; /* the fail_at-th call (from 1) fails; 0: none */
 	int host_eventfds[2]; /* ERR, REQ: 0 if they are not armed */
+	const uint64_t *decoded_at; /* where the VMM maps a BAR, for that: */
+	bool left_dark; /* told to decode no memory while that was not 0 */
 	bool closed;
 };
 
