@@ -29,11 +29,15 @@ void control_devices_wanted(struct control *control)
 void control_devices_reset(struct control *control)
 {
 	const struct guest *guest = control->guest;
+	struct hf_error err = { 0 };
 
 	if (!guest || !(control->guest_events & GUEST_EVENT_CRASH) || control->devices_reset ||
 	    migration_active(control->migration) || migration_in_doubt(control->migration))
 		return;
 	control->devices_reset = true;
+	/* A vCPU that is still on its way out could set a device to work again. */
+	if (guest->machine.ops->stop(guest->machine.self, &err) < 0)
+		control_say(control, "its vCPUs do not stop: %s", err.text);
 	for (uint32_t i = 0; i < guest->device_count; i++) {
 		const struct hf_device *device = &guest->devices[i].device;
 		int r = device->ops->reset(device->self);
