@@ -60,7 +60,11 @@ static struct file *step(struct labdma_device *device, enum vfio_device_mig_stat
 	case VFIO_DEVICE_STATE_PRE_COPY:
 	case VFIO_DEVICE_STATE_PRE_COPY_P2P:
 	case VFIO_DEVICE_STATE_STOP_COPY: /* a session that is open goes on */
-		return device->stream ? NULL : open_session(device, false);
+		if (!device->stream)
+			return open_session(device, false);
+		if (next == VFIO_DEVICE_STATE_STOP_COPY)
+			labdma_mapped_touched(device);
+		return NULL;
 	case VFIO_DEVICE_STATE_RESUMING:
 		return open_session(device, true);
 	case VFIO_DEVICE_STATE_STOP:

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
  * labdma as a device (labdma.h): its configuration space, its registers, its thread that writes
- * into the guest's memory and changes its own, its interrupt, and its life as a mediated device.
- * BAR 0 is 4 KiB of 32-bit registers, in the order below.
+ * into the guest's memory, changes its own and interrupts, and its life as a mediated device. What
+ * VFIO asks about it is in labdma-ioctl.c. BAR 0 is 4 KiB of 32-bit registers, in the order below;
+ * BAR 2 is the first blocks of the device's memory.
  */
 #include <linux/crc32.h>
 #include <linux/delay.h>
@@ -20,9 +21,7 @@
 #include "labdma.h"
 
 #define ID 0x4c414244u
-#define BAR_BYTES 4096u
 #define MSI_AT 0x40
-#define REGION_SHIFT 40
 
 enum {
 	REGISTER_ID = 0x00,
@@ -38,15 +37,18 @@ enum {
 	REGISTER_MEMORY_CRC = 0x28,
 	REGISTER_POKE = 0x2c, /* block N of the device's memory changes */
 	REGISTER_BLOCKS = 0x30,
+	REGISTER_IRQ_NUMBER = 0x34, /* of its interrupts by itself, of the last one */
+	REGISTER_IRQ_SEEN = 0x38, /* the number of the last one that the driver has had */
 };
 
 #define CONTROL_DMA 1u
 #define CONTROL_CHANGE 2u /* the device's memory */
+#define CONTROL_INTERRUPT 4u
 
 int labdma_fail_errno = EIO, labdma_late_check, labdma_read_delay_us, labdma_migration_flags = 7;
 int labdma_no_dma_log, labdma_reset_errno;
 long labdma_read_fail_at = -1, labdma_write_fail_at = -1;
-static int memory_kib = 1024, changes_per_s = 50;
+static int memory_kib = 1024, changes_per_s = 50, irq_times = 1, err_times;
 static char only[UUID_STRING_LEN + 2];
 module_param_named(fail_errno, labdma_fail_errno, int, 0644);
 module_param_named(late_check, labdma_late_check, int, 0644);
@@ -58,6 +60,8 @@ module_param_named(read_fail_at, labdma_read_fail_at, long, 0644);
 module_param_named(write_fail_at, labdma_write_fail_at, long, 0644);
 module_param(memory_kib, int, 0644);
 module_param(changes_per_s, int, 0644);
+module_param(irq_times, int, 0644);
+module_param(err_times, int, 0644);
 module_param_string(only, only, sizeof(only), 0644);
 
 static struct labdma_device *device_of(struct vfio_device *vdev)
@@ -105,6 +109,41 @@ static void write_page(struct labdma_device *device, u32 page)
 		registers->errors++;
 }
 
+/*
+ * Interrupt N + 1 is raised when the driver has had N: none can be merged with another one, and one
+ * that comes too often has no number of its own. Also in the states without P2P, in which a device
+ * may do all but reach others.
+ */
+static void interrupt_step(struct labdma_device *device)
+{
+	struct labdma_registers *registers = &device->registers;
+	bool quiet = device->state == VFIO_DEVICE_STATE_RUNNING_P2P ||
+		     device->state == VFIO_DEVICE_STATE_PRE_COPY_P2P;
+
+	if (!labdma_runs(device) && !quiet)
+		return;
+	if (device->irqs_again > 0) {
+		device->irqs_again--;
+		labdma_signal(device, VFIO_PCI_MSI_IRQ_INDEX);
+	}
+	if (!(registers->control & CONTROL_INTERRUPT) ||
+	    registers->irq_number != registers->irq_seen)
+		return;
+	registers->irq_number++;
+	if (irq_times > 0 || !labdma_knobs_are_for(device))
+		labdma_signal(device, VFIO_PCI_MSI_IRQ_INDEX);
+	if (irq_times > 1 && labdma_knobs_are_for(device))
+		device->irqs_again = irq_times - 1;
+}
+
+static void error_step(struct labdma_device *device)
+{
+	if (err_times > 0 && labdma_knobs_are_for(device)) {
+		err_times--;
+		labdma_signal(device, VFIO_PCI_ERR_IRQ_INDEX);
+	}
+}
+
 static int engine(void *argument)
 {
 	struct labdma_device *device = argument;
@@ -126,6 +165,8 @@ static int engine(void *argument)
 			unchanged_us -= 1000000 / changes_per_s;
 			change_block(device, get_random_u32_below(device->block_count));
 		}
+		interrupt_step(device);
+		error_step(device);
 		mutex_unlock(&device->lock);
 		usleep_range(period_us, period_us + 50); /* allowed: a device has its own time */
 	}
@@ -162,6 +203,10 @@ static u32 register_read(const struct labdma_device *device, u32 at)
 				(size_t)device->block_count * LABDMA_BLOCK_BYTES);
 	case REGISTER_BLOCKS:
 		return device->block_count;
+	case REGISTER_IRQ_NUMBER:
+		return registers->irq_number;
+	case REGISTER_IRQ_SEEN:
+		return registers->irq_seen;
 	}
 	return 0;
 }
@@ -194,12 +239,14 @@ static void register_write(struct labdma_device *device, u32 at, u32 value)
 		if (!labdma_runs(device))
 			break;
 		write_page(device, value);
-		if (device->msi)
-			eventfd_signal(device->msi);
+		labdma_signal(device, VFIO_PCI_MSI_IRQ_INDEX);
 		break;
 	case REGISTER_POKE:
 		if (labdma_runs(device))
 			change_block(device, value % device->block_count);
+		break;
+	case REGISTER_IRQ_SEEN:
+		registers->irq_seen = value;
 		break;
 	}
 }
@@ -215,7 +262,8 @@ static void config_init(u8 *config)
 	put_unaligned_le16(0x1dab, config + PCI_SUBSYSTEM_ID);
 	config[PCI_CAPABILITY_LIST] = MSI_AT;
 	config[MSI_AT] = PCI_CAP_ID_MSI;
-	put_unaligned_le16(PCI_MSI_FLAGS_64BIT, config + MSI_AT + PCI_MSI_FLAGS);
+	put_unaligned_le16(PCI_MSI_FLAGS_64BIT | PCI_MSI_FLAGS_MASKBIT,
+			   config + MSI_AT + PCI_MSI_FLAGS);
 }
 
 /* Which bits of a byte of the configuration space can be written. */
@@ -228,14 +276,20 @@ static u8 config_mask(u32 at)
 		return 0x04;
 	case PCI_BASE_ADDRESS_0 + 1:
 		return 0xf0; /* 4 KiB */
+	case PCI_BASE_ADDRESS_2 + 1:
+		return 0xc0; /* 16 KiB */
 	case PCI_BASE_ADDRESS_0 + 2:
 	case PCI_BASE_ADDRESS_0 + 3:
+	case PCI_BASE_ADDRESS_2 + 2:
+	case PCI_BASE_ADDRESS_2 + 3:
 	case PCI_CACHE_LINE_SIZE:
 	case PCI_LATENCY_TIMER:
 	case PCI_INTERRUPT_LINE:
 		return 0xff;
 	case MSI_AT + PCI_MSI_FLAGS:
 		return 0x71;
+	case MSI_AT + PCI_MSI_MASK_64:
+		return 0x01;
 	}
 	return at >= MSI_AT + PCI_MSI_ADDRESS_LO && at < MSI_AT + PCI_MSI_MASK_64 - 2 ? 0xff : 0;
 }
@@ -249,11 +303,11 @@ static void config_write(u8 *config, u32 at, const u8 *bytes, size_t count)
 /* Part of an access: at most 4 bytes, aligned. False: there is nothing. */
 static bool access_part(struct labdma_device *device, u64 pos, u8 *bytes, size_t count, bool write)
 {
-	u64 at = pos & ((1ull << REGION_SHIFT) - 1);
+	u64 at = pos & ((1ull << LABDMA_REGION_SHIFT) - 1);
 	u8 *config = device->registers.config;
 	u32 value;
 
-	switch (pos >> REGION_SHIFT) {
+	switch (pos >> LABDMA_REGION_SHIFT) {
 	case VFIO_PCI_CONFIG_REGION_INDEX:
 		if (at + count > LABDMA_CONFIG_BYTES)
 			return false;
@@ -263,7 +317,7 @@ static bool access_part(struct labdma_device *device, u64 pos, u8 *bytes, size_t
 			memcpy(bytes, config + at, count);
 		return true;
 	case VFIO_PCI_BAR0_REGION_INDEX:
-		if (at + count > BAR_BYTES)
+		if (at + count > LABDMA_BAR0_BYTES)
 			return false;
 		if (write && count == sizeof(value)) {
 			memcpy(&value, bytes, sizeof(value));
@@ -271,6 +325,16 @@ static bool access_part(struct labdma_device *device, u64 pos, u8 *bytes, size_t
 		} else if (!write) {
 			value = register_read(device, at & ~3u) >> 8 * (at & 3);
 			memcpy(bytes, &value, count);
+		}
+		return true;
+	case VFIO_PCI_BAR2_REGION_INDEX:
+		if (at + count > LABDMA_BAR2_BYTES)
+			return false;
+		if (write) {
+			memcpy(device->memory + at, bytes, count);
+			labdma_stream_touched(device, at / LABDMA_BLOCK_BYTES);
+		} else {
+			memcpy(bytes, device->memory + at, count);
 		}
 		return true;
 	}
@@ -312,12 +376,13 @@ static ssize_t device_write(struct vfio_device *vdev, const char __user *buf, si
 	return access_all(device_of(vdev), (char __user *)buf, len, pos, true);
 }
 
-/* ---- ioctls -------------------------------------------------------------------------------- */
+/* ---- its beginning ------------------------------------------------------------------------- */
 
 /* As it is after power on. Its memory, and so the CRC of that, says whose it is. */
 static void clear(struct labdma_device *device)
 {
 	memset(&device->registers, 0, sizeof(device->registers));
+	device->irqs_again = 0;
 	device->registers.period_us = 1000;
 	config_init(device->registers.config);
 	memset(device->memory, 0, (size_t)device->block_count * LABDMA_BLOCK_BYTES);
@@ -334,122 +399,6 @@ int labdma_reset(struct labdma_device *device)
 	labdma_stream_close(device);
 	clear(device);
 	return 0;
-}
-
-static void region_info(struct vfio_region_info *info)
-{
-	info->offset = (u64)info->index << REGION_SHIFT;
-	info->size = 0;
-	if (info->index == VFIO_PCI_CONFIG_REGION_INDEX)
-		info->size = LABDMA_CONFIG_BYTES;
-	else if (info->index == VFIO_PCI_BAR0_REGION_INDEX)
-		info->size = BAR_BYTES;
-	info->flags = info->size ? VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE : 0;
-	info->cap_offset = 0;
-}
-
-static int set_msi(struct labdma_device *device, const struct vfio_irq_set *set,
-		   void __user *argument)
-{
-	size_t bytes_min = offsetofend(struct vfio_irq_set, count);
-	struct eventfd_ctx *msi = NULL;
-	s32 fd = -1;
-
-	if (set->argsz < bytes_min || set->index != VFIO_PCI_MSI_IRQ_INDEX || set->start ||
-	    set->count > 1 || !(set->flags & VFIO_IRQ_SET_ACTION_TRIGGER))
-		return -EINVAL;
-	if (set->count && !(set->flags & VFIO_IRQ_SET_DATA_EVENTFD)) { /* a loop back */
-		mutex_lock(&device->lock);
-		if (device->msi)
-			eventfd_signal(device->msi);
-		mutex_unlock(&device->lock);
-		return 0;
-	}
-	if (set->count && (set->argsz < bytes_min + sizeof(fd) ||
-			   copy_from_user(&fd, argument + bytes_min, sizeof(fd))))
-		return -EFAULT;
-	if (fd >= 0)
-		msi = eventfd_ctx_fdget(fd);
-	if (IS_ERR(msi))
-		return PTR_ERR(msi);
-	mutex_lock(&device->lock);
-	swap(msi, device->msi);
-	mutex_unlock(&device->lock);
-	if (msi)
-		eventfd_ctx_put(msi);
-	return 0;
-}
-
-/* What all these requests have in common: a struct that says how large it is. */
-union request {
-	u32 argsz;
-	struct vfio_device_info device;
-	struct vfio_region_info region;
-	struct vfio_irq_info irq;
-	struct vfio_irq_set set;
-};
-
-static int answer(struct labdma_device *device, unsigned int command, union request *request)
-{
-	switch (command) {
-	case VFIO_DEVICE_GET_INFO:
-		request->device.flags = VFIO_DEVICE_FLAGS_PCI | VFIO_DEVICE_FLAGS_RESET;
-		request->device.num_regions = VFIO_PCI_NUM_REGIONS;
-		request->device.num_irqs = VFIO_PCI_NUM_IRQS;
-		return 0;
-	case VFIO_DEVICE_GET_REGION_INFO:
-		if (request->region.index >= VFIO_PCI_NUM_REGIONS)
-			return -EINVAL;
-		region_info(&request->region);
-		return 0;
-	case VFIO_DEVICE_GET_IRQ_INFO:
-		if (request->irq.index >= VFIO_PCI_NUM_IRQS)
-			return -EINVAL;
-		request->irq.count = request->irq.index == VFIO_PCI_MSI_IRQ_INDEX;
-		request->irq.flags =
-			request->irq.count ? VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_NORESIZE : 0;
-		return 0;
-	}
-	return -ENOTTY;
-}
-
-static long device_ioctl(struct vfio_device *vdev, unsigned int command, unsigned long argument)
-{
-	struct labdma_device *device = device_of(vdev);
-	void __user *user = (void __user *)argument;
-	union request request = {};
-	size_t bytes;
-	int r;
-
-	switch (command) {
-	case VFIO_DEVICE_RESET:
-		mutex_lock(&device->lock);
-		r = labdma_reset(device);
-		mutex_unlock(&device->lock);
-		return r;
-	case VFIO_DEVICE_GET_INFO:
-		bytes = offsetofend(struct vfio_device_info, num_irqs);
-		break;
-	case VFIO_DEVICE_GET_REGION_INFO:
-		bytes = offsetofend(struct vfio_region_info, offset);
-		break;
-	case VFIO_DEVICE_GET_IRQ_INFO:
-		bytes = offsetofend(struct vfio_irq_info, count);
-		break;
-	case VFIO_DEVICE_SET_IRQS:
-		bytes = offsetofend(struct vfio_irq_set, count);
-		break;
-	default:
-		return -ENOTTY;
-	}
-	if (copy_from_user(&request, user, bytes))
-		return -EFAULT;
-	if (request.argsz < bytes)
-		return -EINVAL;
-	if (command == VFIO_DEVICE_SET_IRQS)
-		return set_msi(device, &request.set, user);
-	r = answer(device, command, &request);
-	return r ? r : copy_to_user(user, &request, bytes) ? -EFAULT : 0;
 }
 
 /* ---- its life ------------------------------------------------------------------------------ */
@@ -474,9 +423,11 @@ static void device_close(struct vfio_device *vdev)
 	labdma_stream_close(device);
 	device->logging = false;
 	xa_destroy(&device->written);
-	if (device->msi)
-		eventfd_ctx_put(device->msi);
-	device->msi = NULL;
+	for (u32 i = 0; i < VFIO_PCI_NUM_IRQS; i++) {
+		if (device->irqs[i])
+			eventfd_ctx_put(device->irqs[i]);
+		device->irqs[i] = NULL;
+	}
 	mutex_unlock(&device->lock);
 }
 
@@ -492,8 +443,8 @@ static int device_init(struct vfio_device *vdev)
 	mutex_init(&device->lock);
 	init_waitqueue_head(&device->changed);
 	xa_init(&device->written);
-	device->block_count = max(memory_kib / 4, 1);
-	device->memory = vzalloc((size_t)device->block_count * LABDMA_BLOCK_BYTES);
+	device->block_count = max(memory_kib / 4, (int)(LABDMA_BAR2_BYTES / LABDMA_BLOCK_BYTES));
+	device->memory = vmalloc_user((size_t)device->block_count * LABDMA_BLOCK_BYTES);
 	if (!device->memory)
 		return -ENOMEM;
 	device->state = VFIO_DEVICE_STATE_RUNNING;
@@ -520,7 +471,9 @@ static const struct vfio_device_ops device_ops = {
 	.close_device = device_close,
 	.read = device_read,
 	.write = device_write,
-	.ioctl = device_ioctl,
+	.ioctl = labdma_ioctl,
+	.mmap = labdma_mmap,
+	.request = labdma_request,
 	.dma_unmap = device_unmap,
 	.bind_iommufd = vfio_iommufd_emulated_bind,
 	.unbind_iommufd = vfio_iommufd_emulated_unbind,

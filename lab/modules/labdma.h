@@ -2,8 +2,9 @@
 /*
  * labdma: a mediated PCI device for tests of migration that does what the kernel's sample driver
  * mtty does not: DMA into its user's memory, with a log of what it wrote; a device memory of any
- * size that goes on changing while it runs; and a stream that it checks when it is loaded.
- * docs/lab.md has its registers and its knobs. labdma-device.c is the device, labdma-arcs.c its
+ * size that goes on changing while it runs, and of which its user can map parts; interrupts by
+ * number; and a stream that it checks when it is loaded. docs/lab.md has its registers and its
+ * knobs. labdma-device.c is the device, labdma-ioctl.c what VFIO asks about it, labdma-arcs.c its
  * migration, labdma-stream.c what travels.
  */
 #ifndef LABDMA_H
@@ -20,6 +21,9 @@
 
 #define LABDMA_BLOCK_BYTES 4096u
 #define LABDMA_CONFIG_BYTES 256u
+#define LABDMA_BAR0_BYTES 4096u
+#define LABDMA_BAR2_BYTES (4 * LABDMA_BLOCK_BYTES)
+#define LABDMA_REGION_SHIFT 40
 
 /* All that the guest set up; goes through the stream as it is, both ends being one kernel. */
 struct labdma_registers {
@@ -31,6 +35,7 @@ struct labdma_registers {
 	u32 scratch;
 	u32 errors;
 	u32 next_page;
+	u32 irq_number, irq_seen;
 	u8 config[LABDMA_CONFIG_BYTES];
 };
 
@@ -51,7 +56,8 @@ struct labdma_device {
 	struct labdma_stream *stream; /* of the session that is open, if one is */
 	wait_queue_head_t changed; /* the stream has more to read, or is over */
 	struct task_struct *engine;
-	struct eventfd_ctx *msi;
+	struct eventfd_ctx *irqs[VFIO_PCI_NUM_IRQS]; /* of MSI, ERR and REQ, where they are set */
+	u32 irqs_again; /* signals that have no number (irq_times) */
 	bool logging;
 	struct xarray written; /* pages that DMA wrote to since they were last reported */
 };
@@ -81,15 +87,22 @@ extern int labdma_no_dma_log, labdma_reset_errno;
 extern long labdma_read_fail_at, labdma_write_fail_at;
 bool labdma_knobs_are_for(const struct labdma_device *device);
 
+/* Of struct vfio_device_ops. */
+long labdma_ioctl(struct vfio_device *vdev, unsigned int command, unsigned long argument);
+int labdma_mmap(struct vfio_device *vdev, struct vm_area_struct *vma);
+void labdma_request(struct vfio_device *vdev, unsigned int count);
+
 /* The rest is called under the device's lock. */
 bool labdma_runs(const struct labdma_device *device);
 int labdma_reset(struct labdma_device *device);
+void labdma_signal(struct labdma_device *device, u32 index);
 extern const struct vfio_migration_ops labdma_migration_ops;
 extern const struct vfio_log_ops labdma_log_ops;
 
 struct labdma_stream *labdma_stream_open(struct labdma_device *device, bool loading);
 void labdma_stream_close(struct labdma_device *device);
 void labdma_stream_touched(struct labdma_device *device, u32 block);
+void labdma_mapped_touched(struct labdma_device *device); /* blocks that its user can map */
 int labdma_stream_load(struct labdma_device *device);
 u64 labdma_stream_bytes_left(const struct labdma_device *device);
 

@@ -2,8 +2,9 @@
 /*
  * The backend for kernel devices with a device that does DMA: vfio-device-dma PATH SOURCE TARGET,
  * with path "group" or "cdev" and the UUIDs of two mediated devices labdma-1 (docs/lab.md). What it
- * writes to memory is reported, by its own log and by the kernel's; and it is moved while its state
- * goes on changing. Runs in the lab, where vfio-device.sh makes the devices.
+ * writes to memory is reported, by its own log and by the kernel's; parts of its memory are mapped;
+ * it interrupts, and so does the host about it; and it is moved while its state goes on changing.
+ * Runs in the lab, where vfio-device.sh makes the devices.
  */
 #include <errno.h>
 #include <poll.h>
@@ -38,7 +39,12 @@
 #define RAM_IOVA 0x40000000ull
 #define PAGES (RAM_SIZE / 4096)
 #define MSI 1u
+#define ERR 3u
+#define REQ 4u
+#define BAR2 2u
 #define STREAM_MAX (8u << 20)
+
+#define KNOBS "/sys/module/labdma/parameters/"
 
 static const char *path, *uuids[2];
 
@@ -184,6 +190,99 @@ static void its_interrupts_come_by_the_eventfd(void **state)
 	(void)close(fd);
 }
 
+static void knob(const char *name, const char *value)
+{
+	FILE *file = fopen(name, "w");
+
+	assert_non_null(file);
+	assert_true(fputs(value, file) >= 0);
+	assert_int_equal(fclose(file), 0);
+}
+
+/*
+ * An error that the device reports, by an interrupt of its own index, once for each. That the host
+ * asks for the device (REQ) while a VMM has it: tests/lab/vfio-handover.py.
+ */
+static void the_host_is_heard(void **state)
+{
+	int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), other = eventfd(0, EFD_CLOEXEC);
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	uint32_t count = 0;
+	uint64_t signals;
+	struct end e;
+
+	(void)state;
+	assert_true(fd >= 0 && other >= 0);
+	open_end(&e, 0);
+	assert_int_equal(DO(&e, irq_count, ERR, &count), 0);
+	assert_int_equal(count, 1);
+	assert_int_equal(DO(&e, irq_count, REQ, &count), 0);
+	assert_int_equal(count, 1);
+	assert_int_equal(DO(&e, irqs_set, ERR, 1, &fd), 0);
+	assert_int_equal(DO(&e, irqs_set, REQ, 1, &other), 0);
+	knob(KNOBS "only", uuids[0]);
+	for (uint32_t i = 0; i < 2; i++) {
+		knob(KNOBS "err_times", "1");
+		assert_int_equal(poll(&p, 1, 10000), 1);
+		assert_int_equal(read(fd, &signals, sizeof(signals)), sizeof(signals));
+		assert_int_equal(signals, 1);
+	}
+	p.fd = other;
+	assert_int_equal(poll(&p, 1, 0), 0);
+	assert_int_equal(DO(&e, irqs_set, ERR, 0, NULL), 0);
+	assert_int_equal(DO(&e, irqs_set, REQ, 0, NULL), 0);
+	knob(KNOBS "only", "\n");
+	close_end(&e);
+	(void)close(fd);
+	(void)close(other);
+}
+
+/* ---- a region of which only parts can be mapped --------------------------------------------- */
+
+static uint32_t *map_area(struct end *e, uint32_t index, uint64_t *ret_offset)
+{
+	struct hf_region_info info;
+	void *map;
+
+	assert_int_equal(DO(e, region_info, BAR2, &info), 0);
+	assert_int_equal(info.size, 4 * 4096);
+	assert_int_equal(info.flags & (HF_REGION_MMAP | HF_REGION_MMAP_AREAS),
+			 HF_REGION_MMAP_AREAS);
+	assert_int_equal(info.area_count, 2);
+	assert_int_equal(info.areas[index].size, 4096);
+	/* What is not of an area the driver does not map. */
+	assert_true(mmap(NULL, 4096, PROT_READ, MAP_SHARED, info.mmap_fd,
+			 (off_t)info.mmap_offset) == MAP_FAILED);
+	*ret_offset = info.areas[index].offset;
+	map = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, info.mmap_fd,
+		   (off_t)(info.mmap_offset + *ret_offset));
+	assert_true(map != MAP_FAILED);
+	return map;
+}
+
+static void parts_of_it_are_mapped(void **state)
+{
+	struct end e;
+
+	(void)state;
+	open_end(&e, 0);
+	for (uint32_t i = 0; i < 2; i++) {
+		uint32_t sum = reg(&e, REG_SUM), value = 0;
+		uint64_t offset;
+		uint32_t *map = map_area(&e, i, &offset);
+
+		map[5] = 0x1000 + i;
+		assert_int_equal(DO(&e, region_read, BAR2, offset + 20, &value, 4), 0);
+		assert_int_equal(value, 0x1000 + i);
+		value = 0x2000 + i;
+		assert_int_equal(DO(&e, region_write, BAR2, offset + 24, &value, 4), 0);
+		assert_int_equal(map[6], 0x2000 + i);
+		assert_int_not_equal(reg(&e, REG_SUM), sum);
+		assert_int_equal(munmap(map, 4096), 0);
+	}
+	close_end(&e);
+}
+
 /* ---- a move -------------------------------------------------------------------------------- */
 
 /* All that there is to read for now, or at all. */
@@ -210,7 +309,8 @@ static void go(struct end *e, uint32_t to)
 /* From RUNNING to STOP_COPY while it writes and changes; the bytes of its stream. */
 static size_t save(struct end *a, uint8_t *stream)
 {
-	uint64_t initial = 0, dirty = 0;
+	uint64_t initial = 0, dirty = 0, offset;
+	uint32_t *map = map_area(a, 1, &offset);
 	ssize_t end = 0;
 	size_t n = 0;
 
@@ -226,6 +326,8 @@ static size_t save(struct end *a, uint8_t *stream)
 	}
 	go(a, HF_DEVICE_PRE_COPY_P2P);
 	n += drain(a, stream + n, STREAM_MAX - n, &end);
+	map[7] = 0x4d415050; /* nobody sees that, and it travels all the same */
+	assert_int_equal(munmap(map, 4096), 0);
 	go(a, HF_DEVICE_STOP_COPY);
 	n += drain(a, stream + n, STREAM_MAX - n, &end);
 	assert_int_equal(end, 0);
@@ -236,6 +338,7 @@ static size_t save(struct end *a, uint8_t *stream)
 static void it_moves_while_it_changes(void **state)
 {
 	uint8_t *stream = malloc(STREAM_MAX);
+	uint32_t mapped = 0;
 	struct end a, b;
 	size_t n;
 
@@ -257,6 +360,8 @@ static void it_moves_while_it_changes(void **state)
 	assert_int_equal(reg(&b, REG_SCRATCH), 0x12345678);
 	assert_int_equal(reg(&b, REG_COUNT), reg(&a, REG_COUNT));
 	assert_int_equal(reg(&b, REG_SUM), reg(&a, REG_SUM));
+	assert_int_equal(DO(&b, region_read, BAR2, 3 * 4096 + 7 * 4, &mapped, 4), 0);
+	assert_int_equal(mapped, 0x4d415050);
 	go(&b, HF_DEVICE_RUNNING);
 	put_reg(&b, REG_CONTROL, 0);
 	n = reg(&b, REG_COUNT);
@@ -273,6 +378,8 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_it_writes_is_reported),
 		cmocka_unit_test(its_interrupts_come_by_the_eventfd),
+		cmocka_unit_test(the_host_is_heard),
+		cmocka_unit_test(parts_of_it_are_mapped),
 		cmocka_unit_test(it_moves_while_it_changes),
 	};
 
