@@ -57,11 +57,13 @@ boot_gdt_pointer:
 	.word boot_gdt_end - boot_gdt - 1
 	.quad boot_gdt
 
-	.globl boot_next_vcpu, boot_closed
+	.globl boot_next_vcpu, boot_closed, boot_isr_counts
 	.balign 4
 boot_next_vcpu:
 	.long 1
 boot_closed:
+	.long 0
+boot_isr_counts:
 	.long 0
 
 	.bss
@@ -184,16 +186,31 @@ boot_on_timer:			/* GS: this vCPU's count */
 boot_on_spurious:
 	iretq
 
-/* Devices: one count for each vector. Only one vCPU gets a vector, so nothing is locked. */
-	.balign 32
+/*
+ * Devices: one count for each vector. Only one vCPU gets a vector, so nothing is locked.
+ *
+ * Where each interrupt counts (boot_isr_counts), the LAPIC is asked whether it is one: QEMU's TCG
+ * lets a nested guest take one that KVM has injected once a second time, when its vCPU is called to
+ * something else just then (it comes as an exception with the interrupt's vector). The LAPIC knows
+ * of one, and its EOI was given to the first. It is not asked elsewhere, since some KVM end
+ * interrupts as they deliver them.
+ */
+	.balign VECTOR_DEVICE_CODE
 	.globl boot_on_devices
 boot_on_devices:
 	.set vector, VECTOR_DEVICES
 	.rept VECTOR_DEVICE_COUNT
-	.balign 32
-	incq boot_irq_counts + 8 * (vector - VECTOR_DEVICES)
+	.balign VECTOR_DEVICE_CODE
+	cmpl $0, boot_isr_counts
+	je 1f
+	pushq %rcx
+	movl $(LAPIC_ISR + 16 * (vector / 32)), %ecx
+	testl $(1 << (vector % 32)), (%rcx)
+	popq %rcx
+	jz 2f
+1:	incq boot_irq_counts + 8 * (vector - VECTOR_DEVICES)
 	EOI
-	iretq
+2:	iretq
 	.set vector, vector + 1
 	.endr
 

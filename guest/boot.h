@@ -34,11 +34,13 @@
 
 #define LAPIC 0xfee00000
 #define LAPIC_EOI 0xfee000b0
+#define LAPIC_ISR 0xfee00100 /* 32 vectors in each 16 bytes */
 
 #define VECTOR_TIMER 0x30
 #define VECTOR_DEVICES 0x40
 #define VECTORS_PER_DEVICE 2 /* completion, beat */
 #define VECTOR_DEVICE_COUNT 64
+#define VECTOR_DEVICE_CODE 64 /* bytes of a handler */
 #define VECTOR_SPURIOUS 0xff
 
 #ifndef __ASSEMBLER__
@@ -63,6 +65,8 @@ struct checker {
 	struct {
 		uint64_t bars[6]; /* addresses, or ports of an mtty; 0: none */
 		uint32_t kind; /* enum work_device_kind */
+		uint32_t function; /* on bus 0 */
+		uint32_t msi; /* its capability in configuration space; 0: the driver uses none */
 	} devices[WORK_DEVICES_MAX];
 };
 
@@ -75,6 +79,7 @@ extern const char boot_gdt_pointer[], boot_trampoline[], boot_trampoline_end[];
 extern const char boot_on_timer[], boot_on_spurious[], boot_on_devices[], boot_on_exceptions[];
 extern volatile uint64_t boot_irq_counts[VECTOR_DEVICE_COUNT];
 extern volatile uint32_t boot_next_vcpu, boot_closed;
+extern volatile uint32_t boot_isr_counts; /* only interrupts that the LAPIC knows of count */
 extern char checker_end[], boot_stacks[];
 void boot_sse_set(uint64_t seed);
 uint32_t boot_sse_check(uint64_t seed);
@@ -99,6 +104,8 @@ _Noreturn void checker_power_off(uint32_t status);
 
 /* checker-pci.c: find the devices that there are drivers for and set them up; returns how many. */
 uint32_t checker_pci_scan(void);
+/* Mask a device's MSI, or no longer; from any vCPU. */
+void checker_pci_mask(uint32_t device, bool masked);
 
 static inline void out8(uint16_t port, uint8_t value)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The checker guest's PCI: find the devices that there are drivers for on bus 0 by CF8/CFC, enable
- * them, and point the vectors of those with MSI-X at the vCPU that drives them. BARs are where the
- * firmware or the VMM put them.
+ * them, and point the vectors of those with MSI-X, or the one of MSI, at the vCPU that drives them.
+ * BARs are where the firmware or the VMM put them.
  */
 #include "boot.h"
 
@@ -16,6 +16,14 @@
 #define PCI_MULTI_FUNCTION 0x00800000u
 #define PCI_BAR0 0x10
 #define PCI_CAPS 0x34
+#define PCI_CAP_MSI 0x05u
+#define MSI_ENABLE 0x00010000u /* of the dword with the id */
+#define MSI_COUNT 0x00700000u /* 0: one */
+#define MSI_WIDE 0x00800000u
+#define MSI_MASKABLE 0x01000000u
+#define MSI_ADDRESS 4u /* and, since it is wide, where the rest is */
+#define MSI_DATA 12u
+#define MSI_MASK 16u
 #define PCI_CAP_MSIX 0x11u
 #define MSIX_ENABLE 0x80000000u /* of the dword with the id; 0x40000000 masks all */
 #define MSIX_MASK_ALL 0x40000000u
@@ -77,12 +85,46 @@ static bool mtty_start(uint32_t function, uint32_t device)
 	return checker.devices[device].bars[0] != 0;
 }
 
+/* One vector, which can be masked. */
+static bool msi_start(uint32_t function, uint32_t device)
+{
+	uint32_t cap = cap_find(function, PCI_CAP_MSI);
+	uint32_t apic = checker.apic_id[device % checker.vcpu_count];
+	uint32_t head = cap ? config_read(function, cap) : 0;
+
+	if (!(head & MSI_WIDE) || !(head & MSI_MASKABLE))
+		return false;
+	config_write(function, cap + MSI_ADDRESS, LAPIC | apic << 12);
+	config_write(function, cap + MSI_ADDRESS + 4, 0);
+	config_write(function, cap + MSI_DATA, VECTOR_DEVICES + VECTORS_PER_DEVICE * device);
+	config_write(function, cap + MSI_MASK, 0);
+	config_write(function, cap, (head & ~MSI_COUNT) | MSI_ENABLE);
+	checker.devices[device].msi = cap;
+	boot_isr_counts = 1; /* its driver counts them out */
+	return true;
+}
+
+/* Two vCPUs must not come between each other's address and data. */
+void checker_pci_mask(uint32_t device, bool masked)
+{
+	static uint32_t lock;
+
+	while (__atomic_exchange_n(&lock, 1, __ATOMIC_ACQUIRE))
+		__asm__ volatile("pause");
+	config_write(checker.devices[device].function, checker.devices[device].msi + MSI_MASK,
+		     masked);
+	__atomic_store_n(&lock, 0, __ATOMIC_RELEASE);
+}
+
 static bool labdma_start(uint32_t function, uint32_t device)
 {
 	checker.devices[device].kind = WORK_DEVICE_LABDMA;
 	checker.devices[device].bars[0] = bar_read(function, 0);
+	checker.devices[device].bars[2] = bar_read(function, 2);
+	checker.devices[device].function = function;
 	config_write(function, PCI_COMMAND, PCI_COMMAND_ON);
-	return checker.devices[device].bars[0] != 0;
+	return checker.devices[device].bars[0] && checker.devices[device].bars[2] &&
+	       msi_start(function, device);
 }
 
 static bool sim_start(uint32_t function, uint32_t device)

@@ -81,6 +81,13 @@ static uint64_t irq_count(void *ctx, uint32_t device, uint32_t vector)
 	return count;
 }
 
+static bool irq_mask(void *ctx, uint32_t device, bool masked)
+{
+	(void)ctx;
+	checker_pci_mask(device, masked);
+	return true;
+}
+
 static uint64_t timer_count(void *ctx, uint32_t vcpu)
 {
 	(void)ctx;
@@ -130,6 +137,7 @@ static const struct work_env env = {
 	.reg_read = reg_read,
 	.reg_write = reg_write,
 	.irq_count = irq_count,
+	.irq_mask = irq_mask,
 	.timer_count = timer_count,
 	.registers_ok = registers_ok,
 	.console_write = console_write,

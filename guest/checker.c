@@ -259,7 +259,7 @@ static void idt_build(void)
 	for (i = 0; i < 32; i++)
 		gate_set(i, boot_on_exceptions + 16 * i);
 	for (i = 0; i < VECTOR_DEVICE_COUNT; i++)
-		gate_set(VECTOR_DEVICES + i, boot_on_devices + 32 * i);
+		gate_set(VECTOR_DEVICES + i, boot_on_devices + VECTOR_DEVICE_CODE * i);
 	gate_set(VECTOR_TIMER, boot_on_timer);
 	gate_set(VECTOR_SPURIOUS, boot_on_spurious);
 }

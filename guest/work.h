@@ -46,6 +46,7 @@
 	X(COMPLETION,      "completion")         /* the entry of the ring is wrong */ \
 	X(INTERRUPT_LOST,  "interrupt-lost")     /* completed, and no interrupt came */ \
 	X(INTERRUPT_STORM, "interrupt-storm")    /* far more interrupts than reasons */ \
+	X(INTERRUPT_AGAIN, "interrupt-repeated") /* one that the driver had before */ \
 	X(DMA_DATA,        "dma-data")           /* what a command wrote is not there */ \
 	X(DMA_SUM,         "dma-sum")            /* it read something else than is there */ \
 	X(P2P_DATA,        "p2p-data")           /* the same, in another device's memory */ \
@@ -189,8 +190,12 @@ enum work_device_kind {
 #define WORK_LABDMA_VENDOR_ID 0x1b36u
 #define WORK_LABDMA_DEVICE_ID 0x1dabu
 #define WORK_WINDOW_PAGES 24u /* that a labdma writes to */
+#define WORK_LABDMA_IRQS_PER_PASS 4u /* of which one is held back for a while */
 #define WORK_UARTS_MAX 2u
 #define WORK_UART_FIFO 16u /* bytes; of which at most 15 are used */
+
+/* Is a labdma's interrupt masked, and has the device raised one since? */
+enum work_irq_held { WORK_IRQ_FREE = 0, WORK_IRQ_MASKED = 1, WORK_IRQ_HELD = 2 };
 
 /* One port of an mtty, as its driver has left it. */
 struct work_uart {
@@ -240,7 +245,10 @@ struct work_device {
 	struct work_uart uarts[WORK_UARTS_MAX];
 
 	uint64_t window_gpa, beats_target; /* of a labdma */
+	uint64_t irq_target, irq_run_ticks;
 	uint32_t scratch, memory_crc;
+	uint32_t irq_number; /* of the last interrupt that it had */
+	uint32_t irq_held; /* enum work_irq_held */
 };
 
 /* The world, as the guest brings it. vector is the device's own (0 completion, 1 beat). */
@@ -250,13 +258,15 @@ struct work_env {
 	uint64_t (*ticks)(void *ctx);
 	/*
 	 * Ones for a device that does not answer, as on a PCI bus. bar is 0 or 4 and size 4 or 8;
-	 * of an mtty 0 or 1, and size 1; of a labdma 0, and 4.
+	 * of an mtty 0 or 1, and size 1; of a labdma 0 or 2, and 4.
 	 */
 	uint64_t (*reg_read)(void *ctx, uint32_t device, uint32_t bar, uint32_t offset,
 			     uint32_t size);
 	void (*reg_write)(void *ctx, uint32_t device, uint32_t bar, uint32_t offset, uint32_t size,
 			  uint64_t value);
 	uint64_t (*irq_count)(void *ctx, uint32_t device, uint32_t vector);
+	/* Of a labdma: hold its interrupt back, or no longer. False: here that cannot be done. */
+	bool (*irq_mask)(void *ctx, uint32_t device, bool masked);
 	/* Timer interrupts of a vCPU so far; UINT64_MAX if it has no timer. */
 	uint64_t (*timer_count)(void *ctx, uint32_t vcpu);
 	/* Are the vCPU's registers as they were set? Called by this vCPU. */

@@ -99,6 +99,7 @@ bool thread_device_fits(const struct thread_guest *guest, uint32_t index,
 		return mtty_fits(device);
 	if (device->kind == WORK_DEVICE_LABDMA)
 		return device->state <= WORK_DEVICE_IDLE && device->beats <= UINT32_MAX &&
+		       device->irq_held == WORK_IRQ_FREE &&
 		       in_memory(guest, device->window_gpa, 4096ull * WORK_WINDOW_PAGES);
 	return sim_fits(guest, index, device);
 }

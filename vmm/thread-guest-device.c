@@ -22,18 +22,22 @@
 #define REGION_CONFIG 7u
 #define REGION_BAR1 1u
 #define REGION_BAR4 4u
+#define IRQ_MSI 1u
 #define IRQ_MSIX 2u
 
 int thread_device_irqs_set(struct thread_guest *guest, uint32_t index, struct hf_error *err)
 {
 	const struct hf_session_device *device = &guest->guest.devices[index];
+	bool sim = guest->devices[index].kind == WORK_DEVICE_SIM;
 	int r;
 
-	if (guest->devices[index].kind != WORK_DEVICE_SIM)
-		return 0; /* they are polled */
-	r = device->device.ops->irqs_set(device->device.self, IRQ_MSIX, THREAD_VECTORS,
-					 guest->devices[index].irq_fd);
-	return r < 0 ? fail(err, HF_E_DEVICE_CONFIG, -r, "%s: enabling MSI-X", device->name) : 0;
+	if (guest->devices[index].kind == WORK_DEVICE_MTTY)
+		return 0; /* it is polled */
+	r = device->device.ops->irqs_set(device->device.self, sim ? IRQ_MSIX : IRQ_MSI,
+					 sim ? THREAD_VECTORS : 1, guest->devices[index].irq_fd);
+	return r < 0 ? fail(err, HF_E_DEVICE_CONFIG, -r, "%s: enabling MSI%s", device->name,
+			    sim ? "-X" : "")
+		     : 0;
 }
 
 /* What it is, and so which driver it needs. */

@@ -75,6 +75,15 @@ static uint64_t irq_count(void *ctx, uint32_t index, uint32_t vector)
 	return guest->devices[index].irq_count[vector];
 }
 
+/* An eventfd is read or it is not: there is nothing that could hold it back. */
+static bool irq_mask(void *ctx, uint32_t index, bool masked)
+{
+	(void)ctx;
+	(void)index;
+	(void)masked;
+	return false;
+}
+
 static uint64_t timer_count(void *ctx, uint32_t vcpu)
 {
 	(void)ctx;
@@ -180,6 +189,7 @@ const struct work_env thread_world = {
 	.reg_read = reg_read,
 	.reg_write = reg_write,
 	.irq_count = irq_count,
+	.irq_mask = irq_mask,
 	.timer_count = timer_count,
 	.registers_ok = registers_ok,
 	.console_write = console_write,

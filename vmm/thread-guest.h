@@ -98,7 +98,7 @@ void thread_console_close(struct thread_guest *guest);
 int thread_devices_open(struct thread_guest *guest, const struct guest_config *config,
 			struct hf_error *err);
 void thread_devices_close(struct thread_guest *guest);
-/* Let MSI-X signal the eventfds, if the driver uses it; once more after a load. */
+/* Let MSI-X, or MSI, signal the eventfds, if the driver uses it; once more after a load. */
 int thread_device_irqs_set(struct thread_guest *guest, uint32_t device, struct hf_error *err);
 
 /* ---- thread-guest-check.c ---------------------------------------------------------------------

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The workload's driver of labdma on a model of the lab's device: left alone it finds nothing, and
- * a page that is old, memory or a register that is another's, a counter that began anew it finds
- * and names. On the device itself, by migrations: tests/lab/vfio-handover.py.
+ * a page that is old, memory or a register that is another's, a counter that began anew, and an
+ * interrupt too many or too few it finds and names. On the device itself, by migrations:
+ * tests/lab/vfio-handover.py.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,7 +22,8 @@
 struct fixture {
 	uint64_t window, count;
 	uint32_t control, scratch, crc, errors, window_bytes;
-	bool gone, hangs;
+	uint32_t bar2[4], irq_number, irq_seen, interrupts, held, released, lose;
+	bool gone, hangs, masked, no_mask;
 	uint64_t now;
 	uint8_t *memory;
 	struct work_env env;
@@ -38,26 +40,71 @@ static uint64_t *window_page(const struct fixture *f, uint64_t page)
 	return (uint64_t *)(void *)(f->memory + f->window + page * PAGE);
 }
 
-/* It writes every 200 us. */
+static void interrupt(struct fixture *f)
+{
+	if (f->lose > 0)
+		f->lose--;
+	else if (f->masked)
+		f->held++;
+	else
+		f->interrupts++;
+}
+
+/* It writes every 200 us, and interrupts if the driver has had the one before. */
 static uint64_t ticks(void *ctx)
 {
 	struct fixture *f = ctx;
 
 	f->now += 20000;
-	if (f->control && !f->hangs && f->now % 200000 == 0) {
+	if (f->now % 200000 != 0)
+		return f->now;
+	if ((f->control & 1) && !f->hangs) {
 		f->count++;
 		*window_page(f, (f->count - 1) % (f->window_bytes / PAGE)) = f->count;
 	}
+	if ((f->control & 4) && f->irq_number == f->irq_seen) {
+		f->irq_number++;
+		interrupt(f);
+	}
 	return f->now;
+}
+
+static uint64_t irq_count(void *ctx, uint32_t device, uint32_t vector)
+{
+	const struct fixture *f = ctx;
+
+	assert_true(device == 0 && vector == 0);
+	return f->interrupts;
+}
+
+static bool irq_mask(void *ctx, uint32_t device, bool masked)
+{
+	struct fixture *f = ctx;
+
+	assert_int_equal(device, 0);
+	if (f->no_mask)
+		return false;
+	assert_true(f->masked != masked);
+	f->masked = masked;
+	if (!masked) {
+		f->released += f->held;
+		f->interrupts += f->held;
+		f->held = 0;
+	}
+	return true;
 }
 
 static uint64_t reg_read(void *ctx, uint32_t device, uint32_t bar, uint32_t offset, uint32_t size)
 {
 	const struct fixture *f = ctx;
 
-	assert_true(device == 0 && bar == 0 && size == 4);
+	assert_true(device == 0 && (bar == 0 || bar == 2) && size == 4);
 	if (f->gone)
 		return UINT32_MAX;
+	if (bar == 2) {
+		assert_true(offset / PAGE < 4 && offset % PAGE == 0x800);
+		return f->bar2[offset / PAGE];
+	}
 	switch (offset) {
 	case 0x00:
 		return 0x4c414244;
@@ -69,6 +116,8 @@ static uint64_t reg_read(void *ctx, uint32_t device, uint32_t bar, uint32_t offs
 		return f->errors;
 	case 0x28:
 		return f->crc;
+	case 0x34:
+		return f->irq_number;
 	default:
 		fail_msg("it reads the register at 0x%x", offset);
 		return 0;
@@ -80,7 +129,13 @@ static void reg_write(void *ctx, uint32_t device, uint32_t bar, uint32_t offset,
 {
 	struct fixture *f = ctx;
 
-	assert_true(device == 0 && bar == 0 && size == 4);
+	assert_true(device == 0 && (bar == 0 || bar == 2) && size == 4);
+	if (bar == 2) {
+		assert_true(offset / PAGE < 4 && offset % PAGE == 0x800);
+		f->crc = f->crc * 69069 + (uint32_t)value - f->bar2[offset / PAGE];
+		f->bar2[offset / PAGE] = (uint32_t)value;
+		return;
+	}
 	switch (offset) {
 	case 0x04:
 		assert_true(f->window != 0 && f->window_bytes != 0);
@@ -102,6 +157,10 @@ static void reg_write(void *ctx, uint32_t device, uint32_t bar, uint32_t offset,
 		break;
 	case 0x2c:
 		f->crc = f->crc * 69069 + (uint32_t)value;
+		break;
+	case 0x38:
+		assert_int_equal(value, f->irq_number);
+		f->irq_seen = (uint32_t)value;
 		break;
 	default:
 		fail_msg("it writes the register at 0x%x", offset);
@@ -157,6 +216,8 @@ static struct fixture *begin(void)
 				    .ticks = ticks,
 				    .reg_read = reg_read,
 				    .reg_write = reg_write,
+				    .irq_count = irq_count,
+				    .irq_mask = irq_mask,
 				    .timer_count = timer_count,
 				    .registers_ok = registers_ok,
 				    .console_write = console_write,
@@ -232,6 +293,15 @@ static void left_alone_it_is_clean(void **state)
 	(void)state;
 	assert_true(f->device.commands >= 50);
 	assert_true(f->device.beats > 5 * WORK_WINDOW_PAGES);
+	assert_true(f->device.irqs >= 50 * WORK_LABDMA_IRQS_PER_PASS);
+	assert_int_equal(f->device.irqs, f->irq_seen);
+	assert_true(f->released >= 49);
+	end(f);
+	f = begin();
+	f->no_mask = true; /* as in threads */
+	run_passes(f, 50);
+	assert_int_equal(f->shared.corrupt_count, 0);
+	assert_true(f->device.irqs >= 50 * WORK_LABDMA_IRQS_PER_PASS);
 	end(f);
 }
 
@@ -281,6 +351,62 @@ static void other_state_is_found(void **state)
 	f = worked(3);
 	f->count = 0;
 	found(f, WORK_CORRUPT_BEAT_REPEATED);
+	for (uint32_t page = 0; page < 4; page++) {
+		f = worked(3);
+		f->bar2[page]++;
+		found(f, WORK_CORRUPT_BAR_MEMORY);
+	}
+	f = worked(3);
+	f->irq_number += 2;
+	found(f, WORK_CORRUPT_STATE_WORD);
+}
+
+/* One that has had its first interrupt held back for a while, or that is about to. */
+static struct fixture *worked_to_held(enum work_irq_held held)
+{
+	struct fixture *f = worked(3);
+
+	while (f->device.irq_held != held)
+		assert_true(work_step(&f->work, 0));
+	assert_int_equal(f->shared.corrupt_count, 0);
+	return f;
+}
+
+static void a_lost_interrupt_is_found(void **state)
+{
+	struct fixture *f = worked(3);
+
+	(void)state;
+	f->lose = 1;
+	found(f, WORK_CORRUPT_INTERRUPT_LOST);
+	/* One that was pending. */
+	f = worked_to_held(WORK_IRQ_HELD);
+	assert_int_equal(f->held, 1);
+	f->held = 0;
+	found(f, WORK_CORRUPT_INTERRUPT_LOST);
+	/* The device does not know that it may go on. */
+	f = worked_to_held(WORK_IRQ_FREE);
+	f->control = 1;
+	found(f, WORK_CORRUPT_BEAT_INTERRUPT);
+}
+
+static void an_interrupt_that_comes_again_is_found(void **state)
+{
+	struct fixture *f = worked_to_held(WORK_IRQ_FREE);
+
+	(void)state;
+	f->interrupts++;
+	found(f, WORK_CORRUPT_INTERRUPT_AGAIN);
+	/* Two at once, of which one has a number. */
+	f = worked_to_held(WORK_IRQ_FREE);
+	while (f->irq_number == f->irq_seen)
+		(void)ticks(f);
+	f->interrupts++;
+	found(f, WORK_CORRUPT_INTERRUPT_AGAIN);
+	/* In spite of the mask. */
+	f = worked_to_held(WORK_IRQ_HELD);
+	f->interrupts++;
+	found(f, WORK_CORRUPT_INTERRUPT_AGAIN);
 }
 
 static void one_that_does_nothing_is_found(void **state)
@@ -298,8 +424,8 @@ static void one_that_does_nothing_is_found(void **state)
 static void impossible_state_is_refused(void **state)
 {
 	struct thread_guest *guest = calloc(1, sizeof(*guest));
-	struct fixture *f = worked(3);
-	struct work_device wrong[4];
+	struct fixture *f = worked_to_held(WORK_IRQ_FREE);
+	struct work_device wrong[5];
 
 	(void)state;
 	assert_non_null(guest);
@@ -313,6 +439,7 @@ static void impossible_state_is_refused(void **state)
 	wrong[1].window_gpa = UINT64_MAX - 7;
 	wrong[2].state = WORK_DEVICE_WAITING;
 	wrong[3].beats = UINT64_MAX;
+	wrong[4].irq_held = WORK_IRQ_MASKED; /* a thread guest masks nothing */
 	for (uint32_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
 		if (thread_device_fits(guest, 0, &wrong[i]))
 			fail_msg("wrong state %u is taken", i);
@@ -328,6 +455,8 @@ int main(void)
 		cmocka_unit_test(a_lost_page_is_found),
 		cmocka_unit_test(a_page_that_is_ahead_is_found),
 		cmocka_unit_test(other_state_is_found),
+		cmocka_unit_test(a_lost_interrupt_is_found),
+		cmocka_unit_test(an_interrupt_that_comes_again_is_found),
 		cmocka_unit_test(one_that_does_nothing_is_found),
 		cmocka_unit_test(impossible_state_is_refused),
 	};
