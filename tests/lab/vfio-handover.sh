@@ -28,18 +28,23 @@ in_kernel()
 
 few='there-and-back proof start version found'
 dma='labdma there-and-back proof start there'
+# what the host says of a card; a guest of threads does not ask
+host='wanted error-there there error'
 all='there-and-back proof start start-late breaks version source there found'
 case ${1:-short} in
 short)
-	in_kernel iommufd "kvm cdev $few" "thread cdev labdma there"
+	in_kernel iommufd "kvm cdev $few" "kvm cdev labdma there-and-back wanted"
 	in_kernel debian "thread group $few"
 	;;
 long)
 	in_kernel iommufd "thread cdev $all" "thread group $all" "kvm cdev $all" \
 		"kvm group $all" "thread cdev sim there-and-back" \
 		"kvm group sim there-and-back found" "thread cdev $dma" "thread group $dma" \
-		"kvm cdev $dma" "kvm group $dma"
-	in_kernel debian "thread group $all" "kvm group $all" "thread group $dma" "kvm group $dma"
+		"kvm cdev $dma $host" "kvm group $dma $host" "kvm cdev labdma irq-lost" \
+		"kvm group labdma irq-again" "thread cdev labdma irq-again" \
+		"thread group labdma irq-lost"
+	in_kernel debian "thread group $all" "kvm group $all" "thread group $dma" \
+		"kvm group $dma $host"
 	;;
 *) fail "usage: vfio-handover.sh short|long" ;;
 esac
