@@ -61,6 +61,7 @@ static void a_crash_resets_the_devices(void **state)
 	event_is("GUEST_PANICKED");
 	status_is("guest-panicked");
 	assert_int_equal(fake_device_resets(0), 2);
+	assert_int_equal(fake_device_resets_running(), 0);
 	does("quit", NULL);
 	ended(0);
 	assert_non_null(strstr(vmm.said, "device vfio1 cannot be reset"));
@@ -83,6 +84,7 @@ static void but_not_while_a_session_has_them(void **state)
 	fake_end(HF_OUTCOME_HOME, HF_E_PEER_FAILED, "it is gone");
 	migration_is("failed");
 	assert_int_equal(fake_device_resets(0), 1);
+	assert_int_equal(fake_device_resets_running(), 0);
 	does("quit", NULL);
 	ended(0);
 }

@@ -474,7 +474,7 @@ struct fake_device {
 };
 
 static struct fake_device fake_devices[HF_DEVICES_MAX];
-static atomic_uint device_resets;
+static atomic_uint device_resets, device_resets_running;
 static atomic_int device_reset_answer;
 
 static int device_info(void *self, struct hf_device_info *ret_info)
@@ -496,6 +496,8 @@ static int device_reset(void *self)
 {
 	(void)self;
 	atomic_fetch_add(&device_resets, 1);
+	if (fake.guest_runs) /* the main loop's, as this call is */
+		atomic_fetch_add(&device_resets_running, 1);
 	return atomic_load(&device_reset_answer);
 }
 
@@ -515,6 +517,12 @@ void fake_guest_device(struct guest *guest, const char *name, uint32_t flags)
 	(void)snprintf(device->name, sizeof(device->name), "%s", name);
 	guest->device_count++;
 	atomic_store(&device_resets, 0);
+	atomic_store(&device_resets_running, 0);
+}
+
+uint32_t fake_device_resets_running(void)
+{
+	return atomic_load(&device_resets_running);
 }
 
 uint32_t fake_device_resets(int answer)

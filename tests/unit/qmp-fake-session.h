@@ -59,6 +59,8 @@ struct guest *fake_guest(int *ret_freed);
 void fake_guest_device(struct guest *guest, const char *name, uint32_t flags);
 /* How many times devices of this guest were reset; from now on it fails with answer. */
 uint32_t fake_device_resets(int answer);
+/* How many of these while its vCPUs ran. */
+uint32_t fake_device_resets_running(void);
 
 /* As if the guest did it. */
 void fake_guest_event(struct guest *guest, uint32_t event);

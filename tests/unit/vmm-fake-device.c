@@ -131,6 +131,8 @@ static int pin_set(struct fake_device *fake, uint32_t count, const int *eventfds
 {
 	if (fake->no_pin || (count != 0 && (count != 2 || fake->irq_count != 0)))
 		return -EINVAL;
+	if (count != 0 && fake->pin_answer != 0)
+		return fake->pin_answer;
 	fake->pin_count = count;
 	for (uint32_t i = 0; i < count; i++)
 		fake->pin[i] = eventfds[i];

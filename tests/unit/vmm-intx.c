@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A device's interrupt pin: into the IOAPIC, unmasked by the guest's EOI, and how it travels. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -250,6 +251,83 @@ static void a_disabled_pin_keeps_what_came(void **state)
 	fake_free(fake);
 }
 
+/* Disabled from the start: the device has its eventfds, and KVM never gets them. */
+static struct kvm_guest *never_attached(struct fake_device *fake)
+{
+	struct hf_session_device device = fake_session_device(fake, "fake0");
+	struct kvm_guest *guest = guest_with(&listen, (struct guest_config){ 0 }, &device, 1);
+
+	config_write(guest, 1, 4, 2, 0x400);
+	run_until(guest, 2);
+	assert_int_equal(fake->pin_count, 2);
+	assert_false(guest->pci.devices[0]->intx.attached);
+	return guest;
+}
+
+static void a_pin_that_was_never_attached_keeps_what_came(void **state)
+{
+	struct fake_device *fake = fake_new();
+	struct kvm_guest *guest;
+
+	(void)state;
+	require_kvm();
+	guest = never_attached(fake);
+	guest_stop(guest); /* with nothing to keep, and it goes on */
+	assert_int_equal(pci_interrupts_settle(&guest->pci, NULL), 0);
+	assert_false(guest->pci.devices[0]->intx.pending);
+	guest_run(guest);
+	assert_false(guest->pci.devices[0]->intx.attached);
+	fake_pin_raise(fake);
+	guest_stop(guest);
+	assert_int_equal(pci_interrupts_settle(&guest->pci, NULL), 0);
+	assert_true(guest->pci.devices[0]->intx.pending);
+	guest_run(guest);
+	assert_int_equal(interrupts(guest), 0);
+	config_write(guest, 1, 4, 2, 0);
+	wait_taken(guest, 0);
+	fake_pin_wait_unmasked(fake);
+	guest_end(guest);
+	assert_int_equal(fake->pin_count, 0);
+	/* And one that ends as it is. */
+	guest = never_attached(fake);
+	fake_pin_raise(fake);
+	guest_end(guest);
+	assert_int_equal(fake->pin_count, 0);
+	fake_free(fake);
+}
+
+/*
+ * Only the number of its interrupts says that a device has no pin: one that cannot be armed, for
+ * whatever reason, is an error, and is tried again.
+ */
+static void a_pin_that_is_refused_is_still_one(void **state)
+{
+	static const int answers[] = { -ENODEV, -EINVAL, -ENOTTY };
+	struct fake_device *fake = fake_new();
+	struct hf_session_device device = fake_session_device(fake, "fake0");
+	struct kvm_guest *guest;
+
+	(void)state;
+	require_kvm();
+	guest = guest_with(&listen, (struct guest_config){ 0 }, &device, 1);
+	for (uint32_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
+		struct hf_error err = { 0 };
+
+		fake->pin_answer = answers[i];
+		assert_int_equal(kvm_machine_ops.run(guest, &err), HF_E_MACHINE_STATE);
+		assert_int_equal(err.cause, -answers[i]);
+		assert_non_null(strstr(err.text, "device fake0: connecting its interrupts"));
+		assert_int_equal(config_read(guest, 1, 0x3d, 1), 1);
+	}
+	fake->pin_answer = 0;
+	run_until(guest, 2);
+	fake_pin_raise(fake);
+	wait_taken(guest, 0);
+	fake_pin_wait_unmasked(fake);
+	guest_end(guest);
+	fake_free(fake);
+}
+
 /* Slots 1 and 9 have one pin: whoever raises it, both are unmasked, as KVM cannot know. */
 static void devices_share_a_pin(void **state)
 {
@@ -360,6 +438,34 @@ static void an_early_one_is_not_lost(void **state)
 	guest_run(target);
 	wait_taken(target, 0);
 	fake_pin_wait_unmasked(here);
+	guest_end(source);
+	guest_end(target);
+	fake_free(fake);
+	fake_free(here);
+}
+
+static void one_of_a_pin_that_was_never_attached_travels(void **state)
+{
+	struct fake_device *fake = fake_new(), *here = fake_new();
+	struct kvm_guest *source, *target;
+
+	(void)state;
+	require_kvm();
+	source = never_attached(fake);
+	guest_stop(source);
+	target = moved(source, here);
+	assert_false(target->pci.devices[0]->intx.pending);
+	guest_end(target);
+	assert_int_equal(here->pin_count, 0);
+	guest_run(source);
+	fake_pin_raise(fake);
+	guest_stop(source);
+	target = moved(source, here);
+	assert_true(target->pci.devices[0]->intx.pending);
+	guest_run(target);
+	assert_false(target->pci.devices[0]->intx.attached);
+	config_write(target, 1, 4, 2, 0);
+	wait_taken(target, 0);
 	guest_end(source);
 	guest_end(target);
 	fake_free(fake);
@@ -496,10 +602,13 @@ int main(void)
 		cmocka_unit_test(only_the_guest_ends_it),
 		cmocka_unit_test(messages_take_its_place),
 		cmocka_unit_test(a_disabled_pin_keeps_what_came),
+		cmocka_unit_test(a_pin_that_was_never_attached_keeps_what_came),
+		cmocka_unit_test(a_pin_that_is_refused_is_still_one),
 		cmocka_unit_test(devices_share_a_pin),
 		cmocka_unit_test(a_pending_one_travels),
 		cmocka_unit_test(one_under_way_travels),
 		cmocka_unit_test(an_early_one_is_not_lost),
+		cmocka_unit_test(one_of_a_pin_that_was_never_attached_travels),
 		cmocka_unit_test(a_disabled_one_travels),
 		cmocka_unit_test(a_failed_load_can_be_repeated),
 		cmocka_unit_test(a_pin_that_cannot_be_connected_takes_no_guest),

@@ -90,6 +90,7 @@ struct fake_device {
 	int irqs[FAKE_VECTORS];
 	bool no_pin;
 	uint32_t pin_count; /* 2: armed */
+	int pin_answer; /* what arming it gets, if not 0 */
 	int pin[2]; /* what raises it, and what unmasks it */
 	uint32_t map_count;
 	struct fake_map maps[FAKE_MAPS_MAX];
