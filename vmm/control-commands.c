@@ -113,6 +113,12 @@ static json_t *device_json(const struct guest *guest, uint32_t index)
 	}
 	(void)json_object_set_new(device, "wanted",
 				  json_boolean(guest->devices_wanted >> index & 1));
+	if (guest->irqs_failures[index].error != 0)
+		(void)json_object_set_new(
+			device, "irqs-failed",
+			json_pack("{s:s,s:i}", "kind",
+				  control_irqs_name(guest->irqs_failures[index].index), "errno",
+				  guest->irqs_failures[index].error));
 	if (entry->device.ops->get_state(entry->device.self, &state) == 0)
 		(void)json_object_set_new(device, "state",
 					  json_string(hf_device_state_name(state)));

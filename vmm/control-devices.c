@@ -26,6 +26,33 @@ void control_devices_wanted(struct control *control)
 	}
 }
 
+const char *control_irqs_name(uint32_t index)
+{
+	static const char *const names[] = { "INTx", "MSI", "MSI-X", "ERR", "REQ" };
+
+	return index < sizeof(names) / sizeof(names[0]) ? names[index] : "?";
+}
+
+/* Each device once: a guest that is not told tries again, and again. */
+void control_devices_irqs_failed(struct control *control)
+{
+	const struct guest *guest = control->guest;
+
+	for (uint32_t i = 0; i < guest->device_count; i++) {
+		int error = guest->irqs_failures[i].error;
+
+		if (error == 0 || (control->devices_irqs_failed >> i & 1))
+			continue;
+		control->devices_irqs_failed |= 1u << i;
+		control_say(control,
+			    "device %s: its interrupts (%s) could not be set as the guest wants "
+			    "them: %s (errno %d); the guest cannot be told, and may miss them",
+			    guest->devices[i].name,
+			    control_irqs_name(guest->irqs_failures[i].index), strerror(error),
+			    error);
+	}
+}
+
 void control_devices_reset(struct control *control)
 {
 	const struct guest *guest = control->guest;

@@ -20,6 +20,7 @@ struct control {
 	bool migrates_paused; /* the guest was paused when the migration began */
 	uint32_t guest_events; /* GUEST_EVENT_* that have happened */
 	bool devices_reset; /* after a crash */
+	uint32_t devices_irqs_failed; /* bit i: it was said of device i */
 	uint32_t devices_wanted; /* of the guest's, as far as it was told */
 
 	bool restarts; /* a kept guest is being taken up */
@@ -63,6 +64,9 @@ void control_quit(struct control *control, int exit_status);
 /* ---- control-devices.c ---- */
 /* The host has asked for some of them. */
 void control_devices_wanted(struct control *control);
+/* Some of them have not done with their interrupts what they were told to. */
+void control_devices_irqs_failed(struct control *control);
+const char *control_irqs_name(uint32_t index); /* VFIO's number of a kind of interrupt */
 /*
  * After a crash, once, as soon as no session has the devices: nothing that the guest has told them
  * to do goes on, no DMA into memory that is to be looked at, and no interrupts.

@@ -45,6 +45,9 @@ struct guest_config {
 /* The host wants a device back that it has lent us; guest->devices_wanted says which. */
 #define GUEST_EVENT_DEVICE_WANTED 4u
 
+/* A device has not done with its interrupts what it was told to; guest->irqs_failures. */
+#define GUEST_EVENT_IRQS_FAILED 8u
+
 struct guest_ops {
 	const char *kind; /* "kvm", "thread" */
 	/* Let the vCPUs run, pause them. Idempotent. -> struct hf_machine of the guest. */
@@ -68,6 +71,11 @@ struct guest {
 	int event_fd;
 	int exit_status; /* valid after GUEST_EVENT_SHUTDOWN */
 	uint32_t devices_wanted; /* bit i: the host has asked for devices[i]; the main loop's */
+	/* Of each device the first one; the main loop's. error: an errno, 0: there was none. */
+	struct {
+		uint32_t index; /* VFIO's, of the interrupts */
+		int error;
+	} irqs_failures[HF_DEVICES_MAX];
 	char crash_text[HF_ERROR_TEXT_MAX]; /* valid after GUEST_EVENT_CRASH */
 };
 

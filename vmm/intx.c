@@ -22,13 +22,6 @@
 #define INTERRUPT_PIN 0x3du
 #define PIN_A 1u /* a device with one function has no other (PCI 3.0, 2.2.6) */
 
-static int irqs_set(const struct pci_device *device, uint32_t count, const int *eventfds)
-{
-	int r = device->device.ops->irqs_set(device->device.self, IRQ_INDEX_INTX, count, eventfds);
-
-	return r < 0 ? r : 0;
-}
-
 int intx_new(struct pci_device *device, struct hf_error *err)
 {
 	struct intx *intx = &device->intx;
@@ -106,7 +99,7 @@ static int raise_pending(struct intx *intx)
 static int disarm(struct pci_device *device)
 {
 	struct intx *intx = &device->intx;
-	int r = irqs_set(device, 0, NULL);
+	int r = pci_irqs_set(device, IRQ_INDEX_INTX, 0, NULL);
 
 	if (r < 0)
 		return r;
@@ -146,7 +139,7 @@ int intx_update(struct pci_device *device)
 	int r = 0;
 
 	if (!intx->armed && wants_armed(device)) {
-		r = irqs_set(device, 2, eventfds);
+		r = pci_irqs_set(device, IRQ_INDEX_INTX, 2, eventfds);
 		intx->armed = r == 0;
 	}
 	if (r == 0 && !intx->attached && wants_attached(device))
@@ -173,7 +166,7 @@ void intx_free(struct pci_device *device)
 	if (!intx->present)
 		return;
 	if (intx->armed)
-		(void)irqs_set(device, 0, NULL); /* closing it does the same */
+		(void)pci_irqs_set(device, IRQ_INDEX_INTX, 0, NULL); /* closing does the same */
 	if (intx->trigger >= 0)
 		(void)close(intx->trigger); /* by that KVM lets go of it */
 	if (intx->resample >= 0)

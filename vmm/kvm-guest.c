@@ -117,14 +117,31 @@ static void take_host_events(struct kvm_guest *guest)
 	guest->guest.devices_wanted = wanted;
 }
 
+static void take_irqs_failures(struct kvm_guest *guest)
+{
+	uint64_t count;
+
+	if (read(guest->pci.irqs_failed_fd, &count, sizeof(count)) < 0)
+		return; /* EAGAIN: there is nothing new */
+	for (uint32_t i = 0; i < guest->pci.device_count; i++) {
+		struct pci_irqs_failure failure = pci_irqs_failure(&guest->pci, i);
+
+		guest->guest.irqs_failures[i].index = failure.index;
+		guest->guest.irqs_failures[i].error = failure.error;
+	}
+	atomic_fetch_or(&guest->events, GUEST_EVENT_IRQS_FAILED);
+}
+
 static uint32_t guest_events(struct guest *base)
 {
 	struct kvm_guest *guest = kvm_guest_of(base);
 	uint64_t count;
 
 	(void)!read(guest->wake_fd, &count, sizeof(count)); /* EAGAIN: there is nothing new */
-	if (guest->pci.device_count != 0)
+	if (guest->pci.device_count != 0) {
 		take_host_events(guest);
+		take_irqs_failures(guest);
+	}
 	return atomic_exchange(&guest->events, 0);
 }
 

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "fail.h"
 
@@ -176,6 +177,21 @@ int pci_config_write(struct pci_device *device, uint32_t offset, const uint8_t *
 	}
 	r = follow(device, offset, size, old_command);
 	return first == 0 ? r : first;
+}
+
+int pci_irqs_set(struct pci_device *device, uint32_t index, uint32_t count, const int *eventfds)
+{
+	const uint64_t one = 1;
+	int r = device->device.ops->irqs_set(device->device.self, index, count, eventfds);
+
+	if (r >= 0)
+		return 0;
+	if (device->irqs_failure.error == 0) {
+		device->irqs_failure = (struct pci_irqs_failure){ index, -r };
+		/* It only fails when it is readable already. */
+		(void)!write(device->pci->irqs_failed_fd, &one, sizeof(one));
+	}
+	return r;
 }
 
 /* ---- set-up --------------------------------------------------------------------------------- */

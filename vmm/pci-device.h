@@ -111,6 +111,7 @@ struct pci_device {
 	struct msix msix;
 	struct msi msi;
 	struct intx intx;
+	struct pci_irqs_failure irqs_failure;
 	struct host_event_source host[HOST_EVENTS];
 };
 
@@ -134,6 +135,12 @@ void pci_config_emulate(struct pci_device *device, uint32_t offset, uint32_t siz
 int pci_capability(struct pci_device *device, uint8_t id, uint32_t *ret_offset);
 /* Give the device the COMMAND register that the guest sees. */
 int pci_command_forward(struct pci_device *device);
+/*
+ * The device signals these eventfds from now on; count 0: none. The guest cannot be told when it
+ * fails (COMMAND and capabilities have no answer), so the first time is kept for the operator. 0 or
+ * -errno.
+ */
+int pci_irqs_set(struct pci_device *device, uint32_t index, uint32_t count, const int *eventfds);
 
 /* ---- pci-bar.c ------------------------------------------------------------------------------ */
 

@@ -4,6 +4,8 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "fail.h"
 #include "pci-device.h"
@@ -19,11 +21,14 @@ int pci_open(struct pci *pci, const struct vm *vm, struct irq *irq, const struct
 	uint64_t end = memory_end(memory);
 	int r;
 
-	*pci = (struct pci){ .vm = vm, .irq = irq, .memory = memory };
+	*pci = (struct pci){ .vm = vm, .irq = irq, .memory = memory, .irqs_failed_fd = -1 };
 	r = pthread_mutex_init(&pci->lock, NULL);
 	if (r != 0)
 		return fail(err, HF_E_NO_MEMORY, r, "a mutex");
 	pci->lock_made = true;
+	pci->irqs_failed_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (pci->irqs_failed_fd < 0)
+		return fail(err, HF_E_SYSTEM, errno, "an eventfd");
 	if (end < MEMORY_HIGH_GPA)
 		end = MEMORY_HIGH_GPA;
 	pci->low_next = MEMORY_HOLE_GPA;
@@ -39,9 +44,12 @@ void pci_close(struct pci *pci)
 		(void)bars_unmap(pci->devices[i]); /* from all others; what fails ends with them */
 	while (pci->device_count > 0)
 		pci_device_free(pci->devices[--pci->device_count]);
-	if (pci->lock_made)
-		(void)pthread_mutex_destroy(&pci->lock); /* nobody has it any more */
+	if (!pci->lock_made)
+		return; /* never opened */
+	(void)pthread_mutex_destroy(&pci->lock); /* nobody has it any more */
 	pci->lock_made = false;
+	if (pci->irqs_failed_fd >= 0)
+		(void)close(pci->irqs_failed_fd);
 }
 
 int pci_add(struct pci *pci, const struct hf_session_device *device, struct hf_error *err)
@@ -349,6 +357,16 @@ int pci_interrupts_deliver(struct pci *pci, struct hf_error *err)
 int pci_interrupts_settle(struct pci *pci, struct hf_error *err)
 {
 	return interrupts_all(pci, false, interrupts_collect, "settling", err);
+}
+
+struct pci_irqs_failure pci_irqs_failure(struct pci *pci, uint32_t device)
+{
+	struct pci_irqs_failure failure;
+
+	(void)pthread_mutex_lock(&pci->lock);
+	failure = pci->devices[device]->irqs_failure;
+	(void)pthread_mutex_unlock(&pci->lock);
+	return failure;
 }
 
 uint64_t pci_failed_accesses(struct pci *pci)

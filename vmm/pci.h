@@ -45,6 +45,7 @@ struct pci {
 	uint32_t slot_count; /* of memory, for pieces of BARs */
 	bool connected; /* interrupt pins lead into KVM: the vCPUs run, or may at once */
 	uint64_t failed_accesses; /* the device said no; the guest saw ones, or a lost write */
+	int irqs_failed_fd; /* an eventfd: a device has a new struct pci_irqs_failure */
 };
 
 /* phys_bits: how wide the guest's physical addresses are. */
@@ -83,6 +84,14 @@ int pci_interrupts_settle(struct pci *pci, struct hf_error *err);
 
 uint64_t pci_failed_accesses(struct pci *pci);
 
+/* A device that has not done with its interrupts what it was told to, for the first time. */
+struct pci_irqs_failure {
+	uint32_t index; /* VFIO's, of the interrupts */
+	int error; /* its errno; 0: it has not happened */
+};
+/* Any thread. */
+struct pci_irqs_failure pci_irqs_failure(struct pci *pci, uint32_t device);
+
 /* What the host says of a device (pci-host.c). */
 enum host_event {
 	HOST_ERROR, /* it has had an error that nobody corrects */
@@ -90,7 +99,7 @@ enum host_event {
 };
 #define HOST_EVENTS 2u
 
-/* Let an epoll descriptor become readable with each of them. */
+/* Let an epoll descriptor become readable with each of them, and with a pci_irqs_failure(). */
 int pci_host_watch(struct pci *pci, int epoll_fd, struct hf_error *err);
 /* Bit i: of device i, at any time until now. What was to be read has been. Any thread. */
 uint32_t pci_host_events(struct pci *pci, enum host_event which);

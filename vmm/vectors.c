@@ -41,7 +41,7 @@ void vectors_free(struct pci_device *device, struct vectors *vectors)
 	if (vectors->vector == NULL)
 		return;
 	if (vectors->armed)
-		(void)device->device.ops->irqs_set(device->device.self, vectors->index, 0, NULL);
+		(void)pci_irqs_set(device, vectors->index, 0, NULL); /* closing does the same */
 	for (uint32_t i = 0; i < vectors->count; i++)
 		if (vectors->vector[i].eventfd >= 0)
 			(void)close(vectors->vector[i].eventfd); /* by that KVM lets go of it */
@@ -158,16 +158,16 @@ int vectors_arm(struct pci_device *device, struct vectors *vectors, uint32_t cou
 		return -ENOMEM;
 	for (uint32_t i = 0; i < count; i++)
 		fds[i] = vectors->vector[i].eventfd;
-	r = device->device.ops->irqs_set(device->device.self, vectors->index, count, fds);
+	r = pci_irqs_set(device, vectors->index, count, fds);
 	free(fds);
-	if (r >= 0)
+	if (r == 0)
 		vectors->armed = true;
-	return r < 0 ? r : 0;
+	return r;
 }
 
 int vectors_disarm(struct pci_device *device, struct vectors *vectors)
 {
-	int r = device->device.ops->irqs_set(device->device.self, vectors->index, 0, NULL);
+	int r = pci_irqs_set(device, vectors->index, 0, NULL);
 
 	if (r < 0)
 		return r;

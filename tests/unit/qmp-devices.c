@@ -45,6 +45,51 @@ static void a_device_that_the_host_wants_is_told_once(void **state)
 	assert_null(strstr(strstr(vmm.said, "vfio1 back") + 1, "vfio1 back"));
 }
 
+/* As query-guest says it; the caller drops it. NULL: it says nothing. */
+static json_t *irqs_failed(size_t index)
+{
+	json_t *answer = call("query-guest", NULL), *failed;
+	const json_t *device = json_array_get(json_object_get(answer, "devices"), index);
+
+	assert_non_null(device);
+	failed = json_incref(json_object_get(device, "irqs-failed"));
+	json_decref(answer);
+	return failed;
+}
+
+static void a_device_that_refuses_its_interrupts_is_told_once(void **state)
+{
+	struct guest *guest = vmm.config.guest;
+	json_t *failed;
+	char *said;
+
+	(void)state;
+	fake_guest_device(guest, "vfio0", 0);
+	fake_guest_device(guest, "vfio1", 0);
+	start();
+	guest->irqs_failures[1].index = 1; /* the main loop reads it after the event only */
+	guest->irqs_failures[1].error = ENOSPC;
+	fake_guest_event(guest, GUEST_EVENT_IRQS_FAILED);
+	status_is("running");
+	assert_null(irqs_failed(0));
+	failed = irqs_failed(1);
+	assert_non_null(failed);
+	assert_string_equal(query_text(failed, "kind"), "MSI");
+	assert_int_equal(json_integer_value(json_object_get(failed, "errno")), ENOSPC);
+	json_decref(failed);
+	guest->irqs_failures[0].index = 2;
+	guest->irqs_failures[0].error = EIO;
+	fake_guest_event(guest, GUEST_EVENT_IRQS_FAILED);
+	status_is("running");
+	does("quit", NULL);
+	ended(0);
+	said = strstr(vmm.said, "device vfio1: its interrupts (MSI) could not be set as the guest "
+				"wants them: No space left on device (errno 28)");
+	assert_non_null(said);
+	assert_null(strstr(strstr(said, "errno"), "vfio1"));
+	assert_non_null(strstr(said, "device vfio0: its interrupts (MSI-X) "));
+}
+
 static void a_crash_resets_the_devices(void **state)
 {
 	(void)state;
@@ -156,6 +201,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(a_device_that_the_host_wants_is_told_once),
+		TEST(a_device_that_refuses_its_interrupts_is_told_once),
 		TEST(a_crash_resets_the_devices),
 		TEST(but_not_while_a_session_has_them),
 		TEST(a_crashed_guest_that_went_away_has_none),

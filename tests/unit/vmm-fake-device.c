@@ -131,8 +131,6 @@ static int pin_set(struct fake_device *fake, uint32_t count, const int *eventfds
 {
 	if (fake->no_pin || (count != 0 && (count != 2 || fake->irq_count != 0)))
 		return -EINVAL;
-	if (count != 0 && fake->pin_answer != 0)
-		return fake->pin_answer;
 	fake->pin_count = count;
 	for (uint32_t i = 0; i < count; i++)
 		fake->pin[i] = eventfds[i];
@@ -149,6 +147,8 @@ static int fake_irqs_set(void *self, uint32_t index, uint32_t count, const int *
 		fake->host_eventfds[index - 3] = count != 0 ? eventfds[0] : 0;
 		return 0;
 	}
+	if (index <= 2 && count != 0 && fake->irqs_answers[index] != 0)
+		return fake->irqs_answers[index];
 	if (index == 0)
 		return pin_set(fake, count, eventfds);
 	if ((index != 2 && index != 1) || count > FAKE_VECTORS)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A device's MSI and MSI-X vectors: into the LAPIC, masked, pending, and how they travel. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -239,6 +240,42 @@ static void a_logical_message_travels(void **state)
 	fake_free(fake_here);
 }
 
+/* The guest cannot be told: the operator is, of each device's first one. */
+static void interrupts_that_are_refused_are_kept(void **state)
+{
+	struct fake_device *fakes[2] = { fake_new_msi(), fake_new_msi() };
+	struct hf_session_device devices[2] = { fake_session_device(fakes[0], "fake0"),
+						fake_session_device(fakes[1], "fake1") };
+	struct kvm_guest *guest;
+
+	(void)state;
+	require_kvm();
+	guest = guest_with(NULL, (struct guest_config){ 0 }, devices, 2);
+	assert_int_equal(guest->guest.ops->events(&guest->guest), 0);
+	fakes[1]->irqs_answers[1] = -ENOSPC;
+	config_write(guest, 2, 0x42, 2, 1); /* MSI on */
+	assert_int_equal(wait_event(guest), GUEST_EVENT_IRQS_FAILED);
+	assert_int_equal(guest->guest.irqs_failures[0].error, 0);
+	assert_int_equal(guest->guest.irqs_failures[1].error, ENOSPC);
+	assert_int_equal(guest->guest.irqs_failures[1].index, 1);
+	assert_int_equal(pci_failed_accesses(&guest->pci), 1);
+	/* Once more, and for another reason: that is counted, and no news. */
+	fakes[1]->irqs_answers[1] = -EBUSY;
+	config_write(guest, 2, 0x42, 2, 1);
+	assert_int_equal(guest->guest.ops->events(&guest->guest), 0);
+	assert_int_equal(guest->guest.irqs_failures[1].error, ENOSPC);
+	assert_int_equal(pci_failed_accesses(&guest->pci), 2);
+	/* The other one's is. */
+	fakes[0]->irqs_answers[2] = -EIO;
+	config_write(guest, 1, 0x62, 2, 0x8000); /* MSI-X on */
+	assert_int_equal(wait_event(guest), GUEST_EVENT_IRQS_FAILED);
+	assert_int_equal(guest->guest.irqs_failures[0].error, EIO);
+	assert_int_equal(guest->guest.irqs_failures[0].index, 2);
+	guest_end(guest);
+	fake_free(fakes[0]);
+	fake_free(fakes[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -248,6 +285,7 @@ int main(void)
 		cmocka_unit_test(interrupts_travel),
 		cmocka_unit_test(a_late_interrupt_is_not_lost),
 		cmocka_unit_test(a_logical_message_travels),
+		cmocka_unit_test(interrupts_that_are_refused_are_kept),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

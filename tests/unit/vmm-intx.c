@@ -313,13 +313,13 @@ static void a_pin_that_is_refused_is_still_one(void **state)
 	for (uint32_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
 		struct hf_error err = { 0 };
 
-		fake->pin_answer = answers[i];
+		fake->irqs_answers[0] = answers[i];
 		assert_int_equal(kvm_machine_ops.run(guest, &err), HF_E_MACHINE_STATE);
 		assert_int_equal(err.cause, -answers[i]);
 		assert_non_null(strstr(err.text, "device fake0: connecting its interrupts"));
 		assert_int_equal(config_read(guest, 1, 0x3d, 1), 1);
 	}
-	fake->pin_answer = 0;
+	fake->irqs_answers[0] = 0;
 	run_until(guest, 2);
 	fake_pin_raise(fake);
 	wait_taken(guest, 0);

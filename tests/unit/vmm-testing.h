@@ -88,9 +88,9 @@ struct fake_device {
 	uint32_t msi_count; /* how many MSI vectors it can signal: 0, so MSI is not shown */
 	uint32_t irq_count, irq_index; /* armed: MSI-X (2) or MSI (1) */
 	int irqs[FAKE_VECTORS];
+	int irqs_answers[3]; /* what arming INTx, MSI, MSI-X gets, if not 0 */
 	bool no_pin;
 	uint32_t pin_count; /* 2: armed */
-	int pin_answer; /* what arming it gets, if not 0 */
 	int pin[2]; /* what raises it, and what unmasks it */
 	uint32_t map_count;
 	struct fake_map maps[FAKE_MAPS_MAX];
