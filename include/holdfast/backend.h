@@ -89,6 +89,19 @@ struct hf_dma_range {
 };
 
 /*
+ * Memory that the device reaches by calls, since it cannot be mapped where the device is. All of
+ * [iova, iova + size), or a negative errno, and then a part may have been done. Any thread of the
+ * device's may call, and be kept waiting. size is up to the device.
+ */
+struct hf_dma_calls {
+	uint32_t size; /* sizeof(struct hf_dma_calls) */
+	uint32_t flags; /* reserved, 0 */
+	void *ctx;
+	int (*read)(void *ctx, uint64_t iova, void *buf, size_t size);
+	int (*write)(void *ctx, uint64_t iova, const void *buf, size_t size);
+};
+
+/*
  * A device behind the VFIO uAPI (linux/vfio.h) or something that behaves like it.
  *
  * Called by two parties: the VMM (regions, interrupts, DMA maps; from any of its threads, also
@@ -178,6 +191,20 @@ struct hf_device_ops {
 
 	/* The object is gone. Takes NULL. */
 	void (*close)(void *self);
+
+	/* -- a table that ends before these members has none of them ------------------------- */
+
+	/*
+	 * As dma_map(), of memory that is reached by calls. *calls is copied; what it points to
+	 * lives until dma_unmap() has returned, after which nobody calls.
+	 */
+	int (*dma_map_calls)(void *self, uint64_t iova, uint64_t size,
+			     const struct hf_dma_calls *calls, uint32_t flags);
+	/*
+	 * What the device has to say beyond the errno of its last failure, in words: why a server
+	 * was lost. "" if nothing. Any thread.
+	 */
+	void (*why)(void *self, char *ret_text, size_t size);
 };
 
 struct hf_device {
@@ -191,6 +218,7 @@ struct hf_device {
  *   sim[:KEY=VALUE[,KEY=VALUE...]]  the simulated device (docs/sim-device.md has the keys)
  *   vfio:ADDRESS[,KEY=VALUE...]     a device behind the kernel's VFIO, a PCI address or an mdev's
  *                                   UUID (docs/vfio.md); "vfio=" is the same
+ *   vfio-user:SOCKET[,KEY=VALUE...] a device of another process (docs/vfio-user.md)
  *
  * name (or NULL) is what people and messages call it. On success *ret_device is the caller's, who
  * closes it by hf_device_close() when no session uses it any more. Errors: HF_E_INVALID names the

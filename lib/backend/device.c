@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "backend/device.h"
+#include "backend/device/ops.h"
 #include "base/error.h"
 
 static const char *state_name(uint32_t state)
@@ -17,7 +18,8 @@ static const char *state_name(uint32_t state)
 
 /*
  * One story: "device 1 (nic0): WORDS: Device or resource busy (errno 16); stands in RUNNING_P2P".
- * number is what the operation returned, a negative errno, or 0 if it has none.
+ * number is what the operation returned, a negative errno, or 0 if it has none. What the device has
+ * to say itself comes last.
  */
 static int fail(const struct device *d, struct hf_error *err, int code, int number,
 		const char *format, ...) __attribute__((format(printf, 5, 6)));
@@ -26,7 +28,7 @@ static int fail(const struct device *d, struct hf_error *err, int code, int numb
 		const char *format, ...)
 {
 	char words[HF_ERROR_TEXT_MAX];
-	char reason[64] = "";
+	char reason[64] = "", why[160];
 	va_list args;
 	int fresh = err && !err->code;
 
@@ -36,8 +38,9 @@ static int fail(const struct device *d, struct hf_error *err, int code, int numb
 	if (number < 0)
 		(void)snprintf(reason, sizeof(reason), ": %s (errno %d)", strerror(-number),
 			       -number);
-	code = error_set(err, code, 0, "device %u (%s): %s%s; stands in %s", d->index, d->name,
-			 words, reason, state_name(d->state));
+	device_ops_why(d->raw, why, sizeof(why));
+	code = error_set(err, code, 0, "device %u (%s): %s%s; stands in %s%s%s", d->index, d->name,
+			 words, reason, state_name(d->state), why[0] ? "; " : "", why);
 	if (fresh && number < 0)
 		err->cause = -number;
 	return code;
@@ -80,11 +83,11 @@ static int negative(int r)
 
 static int ops_complete(const struct hf_device_ops *o)
 {
-	return o && o->size >= sizeof(*o) && o->kind && o->info && o->get_state && o->set_state &&
-	       o->read_data && o->write_data && o->precopy_info && o->data_size && o->dirty_start &&
-	       o->dirty_read && o->dirty_stop && o->reset && o->region_info && o->region_read &&
-	       o->region_write && o->irq_count && o->irqs_set && o->dma_map && o->dma_unmap &&
-	       o->close;
+	return o && o->size >= DEVICE_OPS_SIZE_MIN && o->kind && o->info && o->get_state &&
+	       o->set_state && o->read_data && o->write_data && o->precopy_info && o->data_size &&
+	       o->dirty_start && o->dirty_read && o->dirty_stop && o->reset && o->region_info &&
+	       o->region_read && o->region_write && o->irq_count && o->irqs_set && o->dma_map &&
+	       o->dma_unmap && o->close;
 }
 
 static int flags_sane(uint32_t flags)

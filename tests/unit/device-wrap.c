@@ -8,12 +8,14 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <cmocka.h>
 
 #include <holdfast/backend.h>
 
 #include "backend/device.h"
+#include "backend/device/ops.h"
 
 /* One that answers as it is told. */
 struct played {
@@ -416,6 +418,26 @@ static void a_reset_has_to_end_in_running(void **state)
 	      "device 1 (nic0): reset in STOP: Input/output error (errno 5); stands in ERROR");
 }
 
+static void p_why(void *self, char *ret_text, size_t size)
+{
+	(void)self;
+	(void)snprintf(ret_text, size, "the server closed the connection");
+}
+
+static void a_device_may_say_why_it_is_gone(void **state)
+{
+	struct fixture *f = *state;
+	struct hf_device_ops saying = played_ops;
+	struct device d;
+
+	saying.why = p_why;
+	assert_int_equal(device_bind(&d, (struct hf_device){ &saying, &f->p }, 0, "x", NULL), 0);
+	f->p.result = f->p.state_result = -ENOTCONN;
+	fails(f, device_reset(&d, &f->err), HF_E_DEVICE_LOST, ENOTCONN,
+	      "device 0 (x): reset in RUNNING: Transport endpoint is not connected (errno 107); "
+	      "stands in ERROR; the server closed the connection");
+}
+
 static void what_cannot_be_used_is_not_bound(void **state)
 {
 	struct fixture *f = *state;
@@ -427,9 +449,11 @@ static void what_cannot_be_used_is_not_bound(void **state)
 			 HF_E_INVALID);
 	memset(&f->err, 0, sizeof(f->err));
 	lacking = played_ops;
-	lacking.size -= 8;
+	lacking.size = DEVICE_OPS_SIZE_MIN - 8;
 	assert_int_equal(device_bind(&d, (struct hf_device){ &lacking, &f->p }, 0, "x", NULL),
 			 HF_E_INVALID);
+	lacking.size = DEVICE_OPS_SIZE_MIN; /* the members behind it came later */
+	assert_int_equal(device_bind(&d, (struct hf_device){ &lacking, &f->p }, 0, "x", NULL), 0);
 	assert_int_equal(device_bind(&d, (struct hf_device){ 0 }, 0, "x", NULL), HF_E_INVALID);
 	f->p.info.mig_flags = 0;
 	fails(f, device_bind(&d, f->d.raw, 0, "x", &f->err), HF_E_UNSUPPORTED, 0,
@@ -467,6 +491,7 @@ int main(void)
 		TEST(amounts_are_passed_on_and_failures_judged),
 		TEST(failures_of_tracking_are_told_as_such),
 		TEST(a_reset_has_to_end_in_running),
+		TEST(a_device_may_say_why_it_is_gone),
 		TEST(what_cannot_be_used_is_not_bound),
 	};
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/device/ops.h"
 #include "backend/filter/filter.h"
 #include "base/error.h"
 #include "base/export.h"
@@ -362,6 +363,22 @@ static int op_dma_unmap(void *self, uint64_t iova, uint64_t size)
 	FILTERED(f, DEVICE_OP_DMA_UNMAP, f->next.ops->dma_unmap(f->next.self, iova, size));
 }
 
+/* For a filter it is dma_map() by another way. */
+static int op_dma_map_calls(void *self, uint64_t iova, uint64_t size,
+			    const struct hf_dma_calls *calls, uint32_t flags)
+{
+	struct filtered *f = self;
+
+	FILTERED(f, DEVICE_OP_DMA_MAP, device_ops_map_calls(f->next, iova, size, calls, flags));
+}
+
+static void op_why(void *self, char *ret_text, size_t size)
+{
+	const struct filtered *f = self;
+
+	device_ops_why(f->next, ret_text, size);
+}
+
 static void op_close(void *self)
 {
 	struct filtered *f = self;
@@ -394,6 +411,8 @@ static const struct hf_device_ops filtered_ops = {
 	.dma_map = op_dma_map,
 	.dma_unmap = op_dma_unmap,
 	.close = op_close,
+	.dma_map_calls = op_dma_map_calls,
+	.why = op_why,
 };
 
 HF_EXPORT int hf_filters_device(struct hf_filters *filters, uint32_t index,

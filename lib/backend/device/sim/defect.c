@@ -246,6 +246,22 @@ static int op_dma_map(void *self, uint64_t iova, uint64_t size, void *vaddr, int
 	return d->row->map ? d->row->map(d, iova, size, r) : r;
 }
 
+static int op_dma_map_calls(void *self, uint64_t iova, uint64_t size,
+			    const struct hf_dma_calls *calls, uint32_t flags)
+{
+	struct defect *d = self;
+	int r = NEXT(d)->dma_map_calls(BEHIND(d), iova, size, calls, flags);
+
+	return d->row->map ? d->row->map(d, iova, size, r) : r;
+}
+
+static void op_why(void *self, char *ret_text, size_t size)
+{
+	struct defect *d = self;
+
+	NEXT(d)->why(BEHIND(d), ret_text, size);
+}
+
 static int op_dma_unmap(void *self, uint64_t iova, uint64_t size)
 {
 	struct defect *d = self;
@@ -293,6 +309,8 @@ static const struct hf_device_ops defect_ops = {
 	.dma_map = op_dma_map,
 	.dma_unmap = op_dma_unmap,
 	.close = op_close,
+	.dma_map_calls = op_dma_map_calls,
+	.why = op_why,
 };
 
 /* ---- the rows ------------------------------------------------------------------------------ */

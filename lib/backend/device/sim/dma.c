@@ -32,11 +32,13 @@ static int range_valid(uint64_t iova, uint64_t size)
 	return size > 0 && ((iova | size) & (HF_PAGE_SIZE - 1)) == 0 && size - 1 <= ~iova;
 }
 
-int sim_dma_map(struct sim_dma *dma, uint64_t iova, uint64_t size, void *vaddr, uint32_t flags)
+/* vaddr NULL: by calls. */
+static int map_add(struct sim_dma *dma, uint64_t iova, uint64_t size, void *vaddr,
+		   const struct hf_dma_calls *calls, uint32_t flags)
 {
 	uint32_t at;
 
-	if (!range_valid(iova, size) || !vaddr || ((uintptr_t)vaddr & (HF_PAGE_SIZE - 1)))
+	if (!range_valid(iova, size))
 		return -EINVAL;
 	if (!(flags & (HF_DMA_READ | HF_DMA_WRITE)) ||
 	    (flags & ~(HF_DMA_READ | HF_DMA_WRITE | HF_DMA_P2P)))
@@ -56,13 +58,31 @@ int sim_dma_map(struct sim_dma *dma, uint64_t iova, uint64_t size, void *vaddr, 
 		dma->map_capacity = capacity;
 	}
 	memmove(&dma->maps[at + 1], &dma->maps[at], (dma->map_count - at) * sizeof(dma->maps[0]));
-	dma->maps[at] = (struct sim_dma_map){ iova, size, vaddr, flags };
+	dma->maps[at] = (struct sim_dma_map){ iova, size, vaddr, flags, { 0 } };
+	if (!vaddr)
+		dma->maps[at].calls = *calls;
 	dma->map_count++;
 	return 0;
 }
 
-/* As type1 v2: whole maps only; nothing there is fine. */
-int sim_dma_unmap(struct sim_dma *dma, uint64_t iova, uint64_t size)
+int sim_dma_map(struct sim_dma *dma, uint64_t iova, uint64_t size, void *vaddr, uint32_t flags)
+{
+	if (!vaddr || ((uintptr_t)vaddr & (HF_PAGE_SIZE - 1)))
+		return -EINVAL;
+	return map_add(dma, iova, size, vaddr, NULL, flags);
+}
+
+int sim_dma_map_calls(struct sim_dma *dma, uint64_t iova, uint64_t size,
+		      const struct hf_dma_calls *calls, uint32_t flags)
+{
+	if (!calls || calls->size < sizeof(*calls) || calls->flags || !calls->read || !calls->write)
+		return -EINVAL;
+	return map_add(dma, iova, size, NULL, calls, flags);
+}
+
+/* The maps in a range, from *ret_from to *ret_to: as type1 v2 whole ones only. */
+static int maps_in(const struct sim_dma *dma, uint64_t iova, uint64_t size, uint32_t *ret_from,
+		   uint32_t *ret_to)
 {
 	uint32_t from, to;
 
@@ -75,6 +95,26 @@ int sim_dma_unmap(struct sim_dma *dma, uint64_t iova, uint64_t size)
 		if (m->iova < iova || m->iova + (m->size - 1) > iova + (size - 1))
 			return -EINVAL;
 	}
+	*ret_from = from;
+	*ret_to = to;
+	return 0;
+}
+
+int sim_dma_unmap_check(const struct sim_dma *dma, uint64_t iova, uint64_t size)
+{
+	uint32_t from, to;
+
+	return maps_in(dma, iova, size, &from, &to);
+}
+
+/* Nothing there is fine. */
+int sim_dma_unmap(struct sim_dma *dma, uint64_t iova, uint64_t size)
+{
+	uint32_t from, to;
+	int r = maps_in(dma, iova, size, &from, &to);
+
+	if (r < 0)
+		return r;
 	if (from == to)
 		return 0; /* and maps may be NULL still */
 	memmove(&dma->maps[from], &dma->maps[to], (dma->map_count - to) * sizeof(dma->maps[0]));
@@ -144,7 +184,10 @@ int sim_dma_read(const struct sim_dma *dma, uint64_t iova, void *buf, size_t siz
 
 		if (!n)
 			return -EFAULT;
-		memcpy(to, m->vaddr + (iova - m->iova), n);
+		if (m->vaddr)
+			memcpy(to, m->vaddr + (iova - m->iova), n);
+		else if (m->calls.read(m->calls.ctx, iova, to, n) < 0)
+			return -EFAULT;
 		to += n;
 		iova += n;
 		size -= n;
@@ -181,7 +224,10 @@ int sim_dma_write(struct sim_dma *dma, uint64_t iova, const void *buf, size_t si
 
 		if (!n)
 			return -EFAULT;
-		copy_to(m->vaddr + (iova - m->iova), from, n);
+		if (m->vaddr)
+			copy_to(m->vaddr + (iova - m->iova), from, n);
+		else if (m->calls.write(m->calls.ctx, iova, from, n) < 0)
+			return -EFAULT;
 		log_write(dma, iova, n);
 		from += n;
 		iova += n;
@@ -259,8 +305,7 @@ static void report(struct sim_log_range *r, uint64_t iova, uint64_t length, uint
 	}
 }
 
-int sim_log_read(struct sim_dma *dma, uint64_t iova, uint64_t length, uint64_t page_size,
-		 uint64_t *bitmap)
+int sim_log_check(const struct sim_dma *dma, uint64_t iova, uint64_t length, uint64_t page_size)
 {
 	if (page_size < HF_PAGE_SIZE || (page_size & (page_size - 1)))
 		return -EINVAL;
@@ -268,8 +313,16 @@ int sim_log_read(struct sim_dma *dma, uint64_t iova, uint64_t length, uint64_t p
 		return -EINVAL;
 	if (length > UINT64_MAX - iova)
 		return -EOVERFLOW;
-	if (!dma->logging)
-		return -EINVAL;
+	return dma->logging ? 0 : -EINVAL;
+}
+
+int sim_log_read(struct sim_dma *dma, uint64_t iova, uint64_t length, uint64_t page_size,
+		 uint64_t *bitmap)
+{
+	int r = sim_log_check(dma, iova, length, page_size);
+
+	if (r < 0)
+		return r;
 	for (uint32_t i = 0; i < dma->range_count; i++)
 		report(&dma->ranges[i], iova, length, (uint32_t)__builtin_ctzll(page_size), bitmap);
 	return 0;

@@ -16,8 +16,9 @@
 
 struct sim_dma_map {
 	uint64_t iova, size;
-	uint8_t *vaddr;
+	uint8_t *vaddr; /* NULL: it is reached by calls */
 	uint32_t flags; /* HF_DMA_* */
+	struct hf_dma_calls calls;
 };
 
 struct sim_log_range {
@@ -36,7 +37,11 @@ struct sim_dma {
 void sim_dma_done(struct sim_dma *dma);
 
 int sim_dma_map(struct sim_dma *dma, uint64_t iova, uint64_t size, void *vaddr, uint32_t flags);
+int sim_dma_map_calls(struct sim_dma *dma, uint64_t iova, uint64_t size,
+		      const struct hf_dma_calls *calls, uint32_t flags);
 int sim_dma_unmap(struct sim_dma *dma, uint64_t iova, uint64_t size);
+/* What sim_dma_unmap() would return, without a change. */
+int sim_dma_unmap_check(const struct sim_dma *dma, uint64_t iova, uint64_t size);
 
 /*
  * May all of [iova, iova + size) be reached so (HF_DMA_READ, HF_DMA_WRITE)? 0, or -EFAULT.
@@ -54,6 +59,8 @@ int sim_log_start(struct sim_dma *dma, uint64_t page_size, const struct hf_dma_r
 		  uint32_t count);
 int sim_log_read(struct sim_dma *dma, uint64_t iova, uint64_t length, uint64_t page_size,
 		 uint64_t *bitmap);
+/* What sim_log_read() would return. */
+int sim_log_check(const struct sim_dma *dma, uint64_t iova, uint64_t length, uint64_t page_size);
 int sim_log_stop(struct sim_dma *dma);
 
 #endif

@@ -261,6 +261,18 @@ static int op_dma_map(void *self, uint64_t iova, uint64_t size, void *vaddr, int
 	return r;
 }
 
+static int op_dma_map_calls(void *self, uint64_t iova, uint64_t size,
+			    const struct hf_dma_calls *calls, uint32_t flags)
+{
+	struct sim *sim = self;
+	int r;
+
+	(void)pthread_mutex_lock(&sim->lock);
+	r = sim_dma_map_calls(&sim->dma, iova, size, calls, flags);
+	(void)pthread_mutex_unlock(&sim->lock);
+	return r;
+}
+
 /* After this no DMA is under way there: a command is one step under the lock. */
 static int op_dma_unmap(void *self, uint64_t iova, uint64_t size)
 {
@@ -324,6 +336,14 @@ static int op_info(void *self, struct hf_device_info *ret_info)
 	return 0;
 }
 
+/* It is in this process, and cannot be lost. */
+static void op_why(void *self, char *ret_text, size_t size)
+{
+	(void)self;
+	if (size)
+		ret_text[0] = 0;
+}
+
 static void sim_free(struct sim *sim)
 {
 	if (sim->bar4)
@@ -377,6 +397,8 @@ static const struct hf_device_ops sim_ops = {
 	.dma_map = op_dma_map,
 	.dma_unmap = op_dma_unmap,
 	.close = op_close,
+	.dma_map_calls = op_dma_map_calls,
+	.why = op_why,
 };
 
 /* These cannot fail on Linux. */

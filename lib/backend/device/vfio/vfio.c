@@ -59,6 +59,22 @@ static int op_dma_unmap(void *self, uint64_t iova, uint64_t size)
 	return vfio_space_unmap(&v->member, iova, size);
 }
 
+/* The kernel's IOMMU wants memory. */
+static int op_dma_map_calls(void *self, uint64_t iova, uint64_t size,
+			    const struct hf_dma_calls *calls, uint32_t flags)
+{
+	(void)self, (void)iova, (void)size, (void)calls, (void)flags;
+	return -EOPNOTSUPP;
+}
+
+/* The errno is all that the kernel says. */
+static void op_why(void *self, char *ret_text, size_t size)
+{
+	(void)self;
+	if (size)
+		ret_text[0] = 0;
+}
+
 static void op_close(void *self)
 {
 	struct vfio *v = self;
@@ -95,6 +111,8 @@ static const struct hf_device_ops vfio_ops = {
 	.dma_map = op_dma_map,
 	.dma_unmap = op_dma_unmap,
 	.close = op_close,
+	.dma_map_calls = op_dma_map_calls,
+	.why = op_why,
 };
 
 /* ---- opening ------------------------------------------------------------------------------- */
