@@ -45,7 +45,7 @@ def differences(library_has, headers_have):
 
 def main():
     tap = tree.Tap()
-    headers = [path for path in tree.files() if re.match(r"include/holdfast/\w+\.h$", path)]
+    headers = [path for path in tree.files() if re.match(r"include/holdfast/[\w-]+\.h$", path)]
     names = {name for path in headers for name in declared(tree.read(path))}
 
     tap.test("exported is what is declared", differences(exported(sys.argv[1]), names))

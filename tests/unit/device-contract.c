@@ -70,6 +70,15 @@ static int teardown(void **state)
 	return 0;
 }
 
+/*
+ * Through a socket each read and write is a message there and back, so that single bytes take long;
+ * they would show nothing new, since the model behind it is the one that is tested in this process.
+ */
+static int is_too_small(size_t chunk)
+{
+	return bench_served && chunk < 1000;
+}
+
 /* ---- arcs ---------------------------------------------------------------------------------- */
 
 static void some_history(struct bench *b)
@@ -189,6 +198,8 @@ static void the_stream_is_the_same_in_any_size_of_reads(void **state)
 	for (size_t i = 0; i < sizeof(chunks) / sizeof(chunks[0]); i++) {
 		struct bytes again = { 0 };
 
+		if (is_too_small(chunks[i]))
+			continue;
 		go(b, HF_DEVICE_STOP);
 		go(b, HF_DEVICE_STOP_COPY);
 		(void)read_some(b, &again, chunks[i], SIZE_MAX);
@@ -210,6 +221,8 @@ static void a_load_is_the_same_in_any_size_of_writes_and_saves_as_the_same(void 
 	for (size_t i = 0; i < sizeof(chunks) / sizeof(chunks[0]); i++) {
 		struct bytes again = { 0 };
 
+		if (is_too_small(chunks[i]))
+			continue;
 		assert_int_equal(OPS(b)->reset(SELF(b)), 0);
 		assert_int_equal(load(b, &first, chunks[i]), 0);
 		go(b, HF_DEVICE_STOP);
@@ -442,16 +455,25 @@ static const struct {
 #define TESTS (sizeof(tests) / sizeof(tests[0]))
 #define VARIANTS (sizeof(variants) / sizeof(variants[0]))
 
-int main(void)
+int main(int argc, char **argv)
 {
 	static struct CMUnitTest all[TESTS * VARIANTS];
 	static char names[TESTS * VARIANTS][128];
+	size_t count = 0;
 
+	bench_arguments(argc, argv);
 	for (size_t i = 0; i < TESTS * VARIANTS; i++) {
-		(void)snprintf(names[i], sizeof(names[i]), "%s (%s)", tests[i % TESTS].name,
-			       variants[i / TESTS].name);
-		all[i] = (struct CMUnitTest){ names[i], tests[i % TESTS].function, setup, teardown,
-					      &variants[i / TESTS] };
+		struct variant *v = &variants[i / TESTS];
+
+		if (bench_served && v->keys)
+			continue; /* a kernel's devices are not served */
+		(void)snprintf(names[count], sizeof(names[count]), "%s (%s%s%s)",
+			       tests[i % TESTS].name, v->name, bench_served ? ", vfio-user " : "",
+			       bench_served ? bench_served : "");
+		all[count] = (struct CMUnitTest){ names[count], tests[i % TESTS].function, setup,
+						  teardown, v };
+		count++;
 	}
-	return cmocka_run_group_tests(all, NULL, NULL);
+	/* What cmocka_run_group_tests() does, of as many as there are. */
+	return _cmocka_run_group_tests("device-contract", all, count, NULL, NULL);
 }

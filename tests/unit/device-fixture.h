@@ -27,6 +27,7 @@
 
 #include "base/time.h"
 #include "device-arcs.h"
+#include "device-served.h"
 
 #define RAM_SIZE (4u << 20)
 #define RAM_IOVA 0x100000ull
@@ -45,6 +46,9 @@ struct bench {
 	uint8_t *ram, *peer;
 	int fds[HF_SIM_VECTORS];
 	uint32_t flags; /* HF_MIG_* */
+	int memory; /* of ram and peer, for devices of other processes */
+	int is_served;
+	struct served served;
 };
 
 struct bytes {
@@ -55,14 +59,37 @@ struct bytes {
 #define OPS(b) ((b)->device.ops)
 #define SELF(b) ((b)->device.self)
 
+/* Not NULL: simulated devices are served, and reached over vfio-user with these keys ("": none). */
+static const char *bench_served;
+
+/* What a program of tests takes: nothing, or bench_served. */
+static inline void bench_arguments(int argc, char **argv)
+{
+	bench_served = argc > 1 ? argv[1] : NULL;
+}
+
+static inline void bench_open_device(struct bench *b, const char *uri)
+{
+	struct hf_error err = { 0 };
+	char client[HF_URI_MAX];
+
+	b->is_served = bench_served && strncmp(uri, "sim", 3) == 0;
+	if (b->is_served) {
+		served_start(&b->served, uri);
+		(void)snprintf(client, sizeof(client), "vfio-user:%s%s%s", b->served.path,
+			       *bench_served ? "," : "", bench_served);
+		uri = client;
+	}
+	if (hf_device_open(uri, "dut", &b->device, &err) < 0)
+		fail_msg("%s", err.text);
+}
+
 static inline void bench_open(struct bench *b, const char *uri, int filtered)
 {
 	struct hf_device_info info;
-	struct hf_error err = { 0 };
 
 	memset(b, 0, sizeof(*b));
-	if (hf_device_open(uri, "dut", &b->device, &err) < 0)
-		fail_msg("%s", err.text);
+	bench_open_device(b, uri);
 	if (filtered) { /* one that never strikes: only the passing through is left */
 		assert_int_equal(hf_filters_new(&b->filters, NULL), 0);
 		assert_int_equal(hf_filters_add(b->filters, "fault:device.info:4000000000", NULL),
@@ -70,14 +97,17 @@ static inline void bench_open(struct bench *b, const char *uri, int filtered)
 		assert_int_equal(hf_filters_device(b->filters, 0, &b->device, NULL), 0);
 		assert_string_equal(b->device.ops->kind, "filter");
 	}
-	b->ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	b->peer = mmap(NULL, PEER_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	b->memory = memfd_create("bench", MFD_CLOEXEC);
+	assert_true(b->memory >= 0);
+	assert_int_equal(ftruncate(b->memory, RAM_SIZE + PEER_SIZE), 0);
+	b->ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, b->memory, 0);
+	b->peer = mmap(NULL, PEER_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, b->memory, RAM_SIZE);
 	assert_true(b->ram != MAP_FAILED && b->peer != MAP_FAILED);
-	assert_int_equal(OPS(b)->dma_map(SELF(b), RAM_IOVA, RAM_SIZE, b->ram, -1, 0,
+	assert_int_equal(OPS(b)->dma_map(SELF(b), RAM_IOVA, RAM_SIZE, b->ram, b->memory, 0,
 					 HF_DMA_READ | HF_DMA_WRITE),
 			 0);
-	assert_int_equal(OPS(b)->dma_map(SELF(b), PEER_IOVA, PEER_SIZE, b->peer, -1, 0,
-					 HF_DMA_READ | HF_DMA_WRITE | HF_DMA_P2P),
+	assert_int_equal(OPS(b)->dma_map(SELF(b), PEER_IOVA, PEER_SIZE, b->peer, b->memory,
+					 RAM_SIZE, HF_DMA_READ | HF_DMA_WRITE | HF_DMA_P2P),
 			 0);
 	for (int v = 0; v < HF_SIM_VECTORS; v++) {
 		b->fds[v] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -91,7 +121,10 @@ static inline void bench_open(struct bench *b, const char *uri, int filtered)
 static inline void bench_close(struct bench *b)
 {
 	hf_device_close(&b->device);
+	if (b->is_served)
+		served_stop(&b->served);
 	(void)hf_filters_free(b->filters);
+	(void)close(b->memory);
 	(void)munmap(b->ram, RAM_SIZE);
 	(void)munmap(b->peer, PEER_SIZE);
 	for (int v = 0; v < HF_SIM_VECTORS; v++)

@@ -365,7 +365,7 @@ static void sealed_blocks_with_wrong_content_are_refused_when_written(void **sta
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(the_good_stream_is_taken),
@@ -384,5 +384,6 @@ int main(void)
 		TEST(sealed_blocks_with_wrong_content_are_refused_when_written),
 	};
 
+	bench_arguments(argc, argv);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,6 +6,7 @@
 #include <holdfast/backend.h>
 
 #include "backend/device/sim/sim.h"
+#include "backend/device/vfio-user/client.h"
 #include "backend/device/vfio/vfio.h"
 #include "base/error.h"
 #include "base/export.h"
@@ -24,9 +25,17 @@ static int open_sim(const struct hf_device_host *host, const char *rest, const c
 	return sim_open(rest, name, ret_device, err);
 }
 
+static int open_user(const struct hf_device_host *host, const char *rest, const char *name,
+		     struct hf_device *ret_device, struct hf_error *err)
+{
+	(void)host; /* as above */
+	return vu_client_open(rest, name, ret_device, err);
+}
+
 static const struct kind kinds[] = {
 	{ "sim", open_sim },
 	{ "vfio", vfio_open },
+	{ "vfio-user", open_user },
 };
 
 HF_EXPORT int hf_device_open_for(const struct hf_device_host *host, const char *uri,
