@@ -53,6 +53,19 @@ void control_devices_irqs_failed(struct control *control)
 	}
 }
 
+void control_devices_p2p_refused(struct control *control)
+{
+	const struct guest *guest = control->guest;
+
+	control_say(
+		control,
+		"device %s cannot reach device %s's memory by DMA (P2P), and others perhaps not "
+		"either: %s (errno %d); the guest cannot be told",
+		guest->devices[guest->p2p_refused.device].name,
+		guest->devices[guest->p2p_refused.peer].name, strerror(guest->p2p_refused.error),
+		guest->p2p_refused.error);
+}
+
 void control_devices_reset(struct control *control)
 {
 	const struct guest *guest = control->guest;

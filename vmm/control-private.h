@@ -66,6 +66,8 @@ void control_quit(struct control *control, int exit_status);
 void control_devices_wanted(struct control *control);
 /* Some of them have not done with their interrupts what they were told to. */
 void control_devices_irqs_failed(struct control *control);
+/* One cannot reach another one's BAR by DMA. */
+void control_devices_p2p_refused(struct control *control);
 const char *control_irqs_name(uint32_t index); /* VFIO's number of a kind of interrupt */
 /*
  * After a crash, once, as soon as no session has the devices: nothing that the guest has told them

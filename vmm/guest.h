@@ -48,6 +48,9 @@ struct guest_config {
 /* A device has not done with its interrupts what it was told to; guest->irqs_failures. */
 #define GUEST_EVENT_IRQS_FAILED 8u
 
+/* A device cannot reach another one's BAR by DMA; guest->p2p_refused. */
+#define GUEST_EVENT_P2P_REFUSED 16u
+
 struct guest_ops {
 	const char *kind; /* "kvm", "thread" */
 	/* Let the vCPUs run, pause them. Idempotent. -> struct hf_machine of the guest. */
@@ -76,6 +79,11 @@ struct guest {
 		uint32_t index; /* VFIO's, of the interrupts */
 		int error;
 	} irqs_failures[HF_DEVICES_MAX];
+	/* The first one, of devices[device]; the main loop's. error as above. */
+	struct {
+		uint32_t device, peer;
+		int error;
+	} p2p_refused;
 	char crash_text[HF_ERROR_TEXT_MAX]; /* valid after GUEST_EVENT_CRASH */
 };
 

@@ -117,19 +117,30 @@ static void take_host_events(struct kvm_guest *guest)
 	guest->guest.devices_wanted = wanted;
 }
 
-static void take_irqs_failures(struct kvm_guest *guest)
+/* What devices refuse: their interrupts, or to reach each other. */
+static void take_refusals(struct kvm_guest *guest)
 {
+	struct pci_p2p_refusal p2p;
+	uint32_t events = 0;
 	uint64_t count;
 
-	if (read(guest->pci.irqs_failed_fd, &count, sizeof(count)) < 0)
+	if (read(guest->pci.news_fd, &count, sizeof(count)) < 0)
 		return; /* EAGAIN: there is nothing new */
 	for (uint32_t i = 0; i < guest->pci.device_count; i++) {
 		struct pci_irqs_failure failure = pci_irqs_failure(&guest->pci, i);
 
+		if (failure.error != guest->guest.irqs_failures[i].error)
+			events |= GUEST_EVENT_IRQS_FAILED;
 		guest->guest.irqs_failures[i].index = failure.index;
 		guest->guest.irqs_failures[i].error = failure.error;
 	}
-	atomic_fetch_or(&guest->events, GUEST_EVENT_IRQS_FAILED);
+	p2p = pci_p2p_refusal(&guest->pci);
+	if (p2p.error != guest->guest.p2p_refused.error)
+		events |= GUEST_EVENT_P2P_REFUSED;
+	guest->guest.p2p_refused.device = p2p.device;
+	guest->guest.p2p_refused.peer = p2p.peer;
+	guest->guest.p2p_refused.error = p2p.error;
+	atomic_fetch_or(&guest->events, events);
 }
 
 static uint32_t guest_events(struct guest *base)
@@ -140,7 +151,7 @@ static uint32_t guest_events(struct guest *base)
 	(void)!read(guest->wake_fd, &count, sizeof(count)); /* EAGAIN: there is nothing new */
 	if (guest->pci.device_count != 0) {
 		take_host_events(guest);
-		take_irqs_failures(guest);
+		take_refusals(guest);
 	}
 	return atomic_exchange(&guest->events, 0);
 }

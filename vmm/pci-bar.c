@@ -129,23 +129,36 @@ void bars_free(struct pci_device *device)
 /* ---- decoding ------------------------------------------------------------------------------- */
 
 /*
- * Devices that cannot reach a peer's BAR (by cdev and iommufd) say so here. The guest does
- * not learn it, as on a PC whose bridges do not forward; what counts is that it is the same at the
- * target, and pci-state.c checks that.
+ * Devices that cannot reach a peer's BAR say so here: an IOAS of iommufd takes no BAR of a kernel
+ * device. The guest does not learn it, as on a PC whose bridges do not forward; the operator does,
+ * once. What counts is that a guest that has it at the source has it at the target, too, and
+ * pci-state.c checks that.
  */
+static void p2p_refused(struct pci *pci, uint32_t device, uint32_t peer, int error)
+{
+	if (pci->p2p_refusal.error != 0)
+		return;
+	pci->p2p_refusal = (struct pci_p2p_refusal){ device, peer, error };
+	pci_news(pci);
+}
+
 static void p2p_map(struct pci_device *device, const struct bar *bar, struct bar_piece *piece)
 {
 	struct pci *pci = device->pci;
 
 	for (uint32_t i = 0; i < pci->device_count; i++) {
 		const struct hf_device *other = &pci->devices[i]->device;
+		int r;
 
 		if (i == device->index)
 			continue;
-		if (other->ops->dma_map(other->self, bar->mapped_gpa + piece->offset, piece->size,
+		r = other->ops->dma_map(other->self, bar->mapped_gpa + piece->offset, piece->size,
 					piece->host, piece->fd, piece->fd_offset,
-					HF_DMA_READ | HF_DMA_WRITE | HF_DMA_P2P) >= 0)
+					HF_DMA_READ | HF_DMA_WRITE | HF_DMA_P2P);
+		if (r >= 0)
 			piece->p2p |= 1u << i;
+		else
+			p2p_refused(pci, i, device->index, -r);
 	}
 }
 

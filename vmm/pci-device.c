@@ -179,17 +179,23 @@ int pci_config_write(struct pci_device *device, uint32_t offset, const uint8_t *
 	return first == 0 ? r : first;
 }
 
-int pci_irqs_set(struct pci_device *device, uint32_t index, uint32_t count, const int *eventfds)
+void pci_news(const struct pci *pci)
 {
 	const uint64_t one = 1;
+
+	/* It only fails when it is readable already. */
+	(void)!write(pci->news_fd, &one, sizeof(one));
+}
+
+int pci_irqs_set(struct pci_device *device, uint32_t index, uint32_t count, const int *eventfds)
+{
 	int r = device->device.ops->irqs_set(device->device.self, index, count, eventfds);
 
 	if (r >= 0)
 		return 0;
 	if (device->irqs_failure.error == 0) {
 		device->irqs_failure = (struct pci_irqs_failure){ index, -r };
-		/* It only fails when it is readable already. */
-		(void)!write(device->pci->irqs_failed_fd, &one, sizeof(one));
+		pci_news(device->pci);
 	}
 	return r;
 }

@@ -142,6 +142,9 @@ int pci_command_forward(struct pci_device *device);
  */
 int pci_irqs_set(struct pci_device *device, uint32_t index, uint32_t count, const int *eventfds);
 
+/* There is something new that the main loop takes from the bus (pci_host_watch()). */
+void pci_news(const struct pci *pci);
+
 /* ---- pci-bar.c ------------------------------------------------------------------------------ */
 
 int bars_new(struct pci_device *device, struct hf_error *err);

@@ -65,10 +65,10 @@ void host_events_free(struct pci_device *device)
 
 int pci_host_watch(struct pci *pci, int epoll_fd, struct hf_error *err)
 {
-	struct epoll_event failed = { .events = EPOLLIN };
+	struct epoll_event news = { .events = EPOLLIN };
 
-	if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, pci->irqs_failed_fd, &failed) < 0)
-		return fail(err, HF_E_SYSTEM, errno, "waiting for devices that fail");
+	if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, pci->news_fd, &news) < 0)
+		return fail(err, HF_E_SYSTEM, errno, "waiting for what devices refuse");
 	for (uint32_t i = 0; i < pci->device_count; i++)
 		for (uint32_t j = 0; j < HOST_EVENTS; j++) {
 			int fd = pci->devices[i]->host[j].fd;

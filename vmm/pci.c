@@ -21,13 +21,13 @@ int pci_open(struct pci *pci, const struct vm *vm, struct irq *irq, const struct
 	uint64_t end = memory_end(memory);
 	int r;
 
-	*pci = (struct pci){ .vm = vm, .irq = irq, .memory = memory, .irqs_failed_fd = -1 };
+	*pci = (struct pci){ .vm = vm, .irq = irq, .memory = memory, .news_fd = -1 };
 	r = pthread_mutex_init(&pci->lock, NULL);
 	if (r != 0)
 		return fail(err, HF_E_NO_MEMORY, r, "a mutex");
 	pci->lock_made = true;
-	pci->irqs_failed_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (pci->irqs_failed_fd < 0)
+	pci->news_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (pci->news_fd < 0)
 		return fail(err, HF_E_SYSTEM, errno, "an eventfd");
 	if (end < MEMORY_HIGH_GPA)
 		end = MEMORY_HIGH_GPA;
@@ -48,8 +48,8 @@ void pci_close(struct pci *pci)
 		return; /* never opened */
 	(void)pthread_mutex_destroy(&pci->lock); /* nobody has it any more */
 	pci->lock_made = false;
-	if (pci->irqs_failed_fd >= 0)
-		(void)close(pci->irqs_failed_fd);
+	if (pci->news_fd >= 0)
+		(void)close(pci->news_fd);
 }
 
 int pci_add(struct pci *pci, const struct hf_session_device *device, struct hf_error *err)
@@ -367,6 +367,16 @@ struct pci_irqs_failure pci_irqs_failure(struct pci *pci, uint32_t device)
 	failure = pci->devices[device]->irqs_failure;
 	(void)pthread_mutex_unlock(&pci->lock);
 	return failure;
+}
+
+struct pci_p2p_refusal pci_p2p_refusal(struct pci *pci)
+{
+	struct pci_p2p_refusal refusal;
+
+	(void)pthread_mutex_lock(&pci->lock);
+	refusal = pci->p2p_refusal;
+	(void)pthread_mutex_unlock(&pci->lock);
+	return refusal;
 }
 
 uint64_t pci_failed_accesses(struct pci *pci)

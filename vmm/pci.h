@@ -31,6 +31,12 @@
 
 struct pci_device;
 
+/* A device that cannot reach a peer's BAR by DMA; the first on this bus. */
+struct pci_p2p_refusal {
+	uint32_t device, peer;
+	int error; /* its errno; 0: it has not happened */
+};
+
 struct pci {
 	const struct vm *vm;
 	struct irq *irq;
@@ -45,7 +51,8 @@ struct pci {
 	uint32_t slot_count; /* of memory, for pieces of BARs */
 	bool connected; /* interrupt pins lead into KVM: the vCPUs run, or may at once */
 	uint64_t failed_accesses; /* the device said no; the guest saw ones, or a lost write */
-	int irqs_failed_fd; /* an eventfd: a device has a new struct pci_irqs_failure */
+	int news_fd; /* an eventfd: a new struct pci_irqs_failure, or pci_p2p_refusal */
+	struct pci_p2p_refusal p2p_refusal;
 };
 
 /* phys_bits: how wide the guest's physical addresses are. */
@@ -91,6 +98,7 @@ struct pci_irqs_failure {
 };
 /* Any thread. */
 struct pci_irqs_failure pci_irqs_failure(struct pci *pci, uint32_t device);
+struct pci_p2p_refusal pci_p2p_refusal(struct pci *pci);
 
 /* What the host says of a device (pci-host.c). */
 enum host_event {
@@ -99,7 +107,7 @@ enum host_event {
 };
 #define HOST_EVENTS 2u
 
-/* Let an epoll descriptor become readable with each of them, and with a pci_irqs_failure(). */
+/* Let an epoll descriptor become readable with each of them, and by news_fd. */
 int pci_host_watch(struct pci *pci, int epoll_fd, struct hf_error *err);
 /* Bit i: of device i, at any time until now. What was to be read has been. Any thread. */
 uint32_t pci_host_events(struct pci *pci, enum host_event which);

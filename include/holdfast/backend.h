@@ -183,7 +183,9 @@ struct hf_device_ops {
 
 	/*
 	 * VFIO_IOMMU_MAP_DMA: the device may reach [iova, iova + size) at vaddr. fd (or -1) and
-	 * fd_offset name the same memory for backends in another process.
+	 * fd_offset name the same memory for backends in another process. A backend may refuse
+	 * HF_DMA_P2P though it takes memory (by iommufd the kernel does): then the device does not
+	 * reach that peer, nothing else has changed, and dma_unmap() there succeeds.
 	 */
 	int (*dma_map)(void *self, uint64_t iova, uint64_t size, void *vaddr, int fd,
 		       uint64_t fd_offset, uint32_t flags);

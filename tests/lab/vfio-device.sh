@@ -31,7 +31,7 @@ in_kernel()
 		VFIO_DEVICE_DMA="$VFIO_DEVICE_DMA" CMOCKA_MESSAGE_OUTPUT=TAP sh ./inside.sh "$@"
 	file_has "$tmp/lab.out" '^the end$'
 	file_lacks "$tmp/lab.out" '^not ok'
-	equals "tests on $kernel" "$(grep -c '^ok ' "$tmp/lab.out")" $((15 * $#))
+	equals "tests on $kernel" "$(grep -c '^ok ' "$tmp/lab.out")" $((16 * $#))
 }
 in_kernel iommufd group cdev
 in_kernel debian group

@@ -90,6 +90,25 @@ static void a_device_that_refuses_its_interrupts_is_told_once(void **state)
 	assert_non_null(strstr(said, "device vfio0: its interrupts (MSI-X) "));
 }
 
+static void peers_that_are_not_reached_are_told(void **state)
+{
+	struct guest *guest = vmm.config.guest;
+
+	(void)state;
+	fake_guest_device(guest, "vfio0", 0);
+	fake_guest_device(guest, "vfio1", 0);
+	start();
+	guest->p2p_refused.device = 1; /* the main loop reads it after the event only */
+	guest->p2p_refused.error = EFAULT;
+	fake_guest_event(guest, GUEST_EVENT_P2P_REFUSED);
+	status_is("running");
+	does("quit", NULL);
+	ended(0);
+	assert_non_null(strstr(vmm.said, "device vfio1 cannot reach device vfio0's memory by DMA "
+					 "(P2P), and others perhaps not either: Bad address "
+					 "(errno 14)"));
+}
+
 static void a_crash_resets_the_devices(void **state)
 {
 	(void)state;
@@ -202,6 +221,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_device_that_the_host_wants_is_told_once),
 		TEST(a_device_that_refuses_its_interrupts_is_told_once),
+		TEST(peers_that_are_not_reached_are_told),
 		TEST(a_crash_resets_the_devices),
 		TEST(but_not_while_a_session_has_them),
 		TEST(a_crashed_guest_that_went_away_has_none),

@@ -135,6 +135,10 @@ int kernel_iommufd_ioctl(struct kernel_fd *i, unsigned long request, void *argum
 	case IOMMU_IOAS_MAP:
 		if (!(m->flags & IOMMU_IOAS_MAP_FIXED_IOVA) || m->ioas_id != IOAS_ID)
 			return -EINVAL;
+		/* Its pages cannot be pinned: a device behind an IOMMU is attached. */
+		if (m->user_va < kernel.bar_vaddr + kernel.bar_size &&
+		    kernel.bar_vaddr < m->user_va + m->length)
+			return -EFAULT;
 		return kernel_map(
 			i,
 			(struct kernel_map){

@@ -73,6 +73,7 @@ struct kernel_world {
 	uint32_t no_dirty_bits; /* the IOMMU's */
 	uint32_t map_ioctls, unmap_ioctls; /* seen */
 	int map_errno; /* of the next one */
+	uint64_t bar_vaddr, bar_size; /* a device's BAR, mapped: an IOAS does not take it */
 };
 
 extern struct kernel_world kernel;

@@ -205,6 +205,47 @@ static void a_map_that_the_kernel_refuses_is_none(void **state)
 	(void)munmap(ram, RAM_SIZE);
 }
 
+/* What backend.h says of a refusal, in a space that others share. */
+static void a_peers_bar(const char *path, int answer)
+{
+	uint8_t *ram = memory(), *bar = memory();
+	struct hf_device a = open_one(0, path), b = open_one(1, path), c;
+
+	kernel.bar_vaddr = (uintptr_t)bar;
+	kernel.bar_size = RAM_SIZE;
+	assert_int_equal(map(a, RAM_IOVA, RAM_SIZE, ram), 0);
+	for (int i = 0; i < 2; i++) { /* there is nothing left of it in between */
+		assert_int_equal(
+			a.ops->dma_map(a.self, 0xe0000000, 4096, bar, -1, 0, RW | HF_DMA_P2P),
+			answer);
+		assert_int_equal(kernel_maps(), answer ? 1 : 2);
+		assert_int_equal(unmap(a, 0xe0000000, 4096), 0);
+		assert_int_equal(kernel_maps(), 1);
+	}
+	/* Memory at the same place is another matter; whoever comes later reaches it, too. */
+	assert_int_equal(map(b, 0xe0000000, 4096, ram), 0);
+	c = open_one(2, path);
+	assert_int_equal(map(c, 0xe0000000, 4096, ram), 0);
+	assert_int_equal(kernel_maps(), 2);
+	hf_device_close(&a);
+	hf_device_close(&b);
+	hf_device_close(&c);
+	(void)munmap(ram, RAM_SIZE);
+	(void)munmap(bar, RAM_SIZE);
+}
+
+static void a_peers_bar_is_mapped_by_group(void **state)
+{
+	(void)state;
+	a_peers_bar(",path=group", 0);
+}
+
+static void a_peers_bar_is_refused_by_cdev(void **state)
+{
+	(void)state;
+	a_peers_bar(",path=cdev", -EFAULT);
+}
+
 /* ---- dirty pages --------------------------------------------------------------------------- */
 
 static int bit(const uint64_t *bitmap, uint64_t n)
@@ -432,6 +473,8 @@ int main(void)
 		TEST(devices_of_two_vms_share_nothing),
 		TEST(devices_behind_unlike_iommus_get_a_container_each),
 		TEST(a_map_that_the_kernel_refuses_is_none),
+		TEST(a_peers_bar_is_mapped_by_group),
+		TEST(a_peers_bar_is_refused_by_cdev),
 		TEST(the_best_that_knows_tells_of_dirty_pages),
 		TEST(what_cannot_be_had_is_no_device),
 		TEST(reports_are_asked_for_in_chunks),

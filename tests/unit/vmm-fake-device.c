@@ -173,6 +173,8 @@ static int fake_dma_map(void *self, uint64_t iova, uint64_t size, void *vaddr, i
 	(void)fd_offset;
 	if (fails(fake))
 		return -ENOMEM;
+	if ((flags & HF_DMA_P2P) && fake->p2p_answer != 0)
+		return fake->p2p_answer;
 	if (fake->map_count == FAKE_MAPS_MAX || fake_map_at(fake, iova) != NULL)
 		return -EEXIST;
 	fake->maps[fake->map_count++] = (struct fake_map){ iova, size, flags };

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "vmm-testing.h"
+#include "vmm/pci-device.h"
 
 PROGRAM(count, "1: incl 0x200000; jmp 1b");
 
@@ -202,6 +203,74 @@ static void a_device_that_is_wanted_back_is_told(void **state)
 	fake_free(second);
 }
 
+/* The guest has its BARs all the same; the operator hears of it, once. */
+static void peers_that_are_refused_are_told_once(void **state)
+{
+	struct fake_device *first = fake_new(), *second = fake_new();
+	const struct hf_session_device devices[] = { fake_session_device(first, "fake0"),
+						     fake_session_device(second, "fake1") };
+	struct kvm_guest *guest;
+
+	(void)state;
+	require_kvm();
+	second->p2p_answer = -EFAULT;
+	guest = guest_with(&count, (struct guest_config){ 0 }, devices, 2);
+	assert_int_equal(guest->guest.ops->events(&guest->guest), 0);
+	config_write(guest, 1, 4, 2, 6);
+	assert_int_equal(wait_event(guest), GUEST_EVENT_P2P_REFUSED);
+	assert_int_equal(guest->guest.p2p_refused.device, 1);
+	assert_int_equal(guest->guest.p2p_refused.peer, 0);
+	assert_int_equal(guest->guest.p2p_refused.error, EFAULT);
+	assert_int_equal(second->map_count, 1); /* memory */
+	assert_int_equal(pieces_reached(&guest->pci.devices[0]->bars[4], false), 0);
+	assert_true(guest->pci.devices[0]->bars[4].pieces[0].mapped);
+	/* The other way round it is possible, and again in vain. */
+	config_write(guest, 2, 4, 2, 6);
+	assert_int_equal(first->map_count, 2);
+	config_write(guest, 1, 4, 2, 4);
+	config_write(guest, 1, 4, 2, 6);
+	assert_int_equal(guest->guest.ops->events(&guest->guest), 0);
+	assert_int_equal(pci_failed_accesses(&guest->pci), 0);
+	guest_end(guest);
+	assert_int_equal(first->map_count, 0);
+	assert_int_equal(second->map_count, 0);
+	fake_free(first);
+	fake_free(second);
+}
+
+/* What the guest could do at its source it would do in vain here. */
+static void peers_that_were_reached_have_to_be(void **state)
+{
+	struct fake_device *there[2] = { fake_new(), fake_new() };
+	struct fake_device *here[2] = { fake_new(), fake_new() };
+	const struct hf_session_device devices[] = { fake_session_device(there[0], "fake0"),
+						     fake_session_device(there[1], "fake1") };
+	const struct hf_session_device devices_here[] = { fake_session_device(here[0], "fake0"),
+							  fake_session_device(here[1], "fake1") };
+	struct kvm_guest *source, *target;
+	struct hf_error err = { 0 };
+	uint8_t buf[4096];
+	uint32_t length;
+
+	(void)state;
+	require_kvm();
+	source = guest_with(&count, (struct guest_config){ 0 }, devices, 2);
+	config_write(source, 1, 4, 2, 6);
+	assert_int_equal(kvm_machine_ops.device_save(source, 0, buf, sizeof(buf), &length, NULL),
+			 0);
+	here[1]->p2p_answer = -EFAULT;
+	target = guest_with(NULL, (struct guest_config){ 0 }, devices_here, 2);
+	assert_int_equal(kvm_machine_ops.device_load(target, 0, buf, length, &err),
+			 HF_E_DEVICE_CONFIG);
+	assert_non_null(strstr(err.text, "device 1 cannot reach BAR 4, and could at the source"));
+	guest_end(source);
+	guest_end(target);
+	for (uint32_t i = 0; i < 2; i++) {
+		fake_free(there[i]);
+		fake_free(here[i]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -209,6 +278,8 @@ int main(void)
 		cmocka_unit_test(a_new_machine_has_new_devices),
 		cmocka_unit_test(a_broken_device_crashes_its_guest),
 		cmocka_unit_test(a_broken_device_takes_no_guest),
+		cmocka_unit_test(peers_that_are_refused_are_told_once),
+		cmocka_unit_test(peers_that_were_reached_have_to_be),
 		cmocka_unit_test(a_device_that_breaks_while_it_is_saved_stays),
 		cmocka_unit_test(a_device_that_is_wanted_back_is_told),
 	};

@@ -94,6 +94,7 @@ struct fake_device {
 	int pin[2]; /* what raises it, and what unmasks it */
 	uint32_t map_count;
 	struct fake_map maps[FAKE_MAPS_MAX];
+	int p2p_answer; /* what mapping another device's BAR gets, if not 0 */
 	uint32_t flags; /* HF_DEVICE_HAS_RESET, if it says so */
 	uint32_t resets;
 	int reset_answer; /* 0, or what else the next ones get */
