@@ -181,6 +181,42 @@ int socket_connect(const char *uri, struct hf_error *err)
 	return failed(err, HF_E_INVALID, 0, uri, "an address is unix:PATH or tcp:HOST:PORT");
 }
 
+static int tcp_resolve(const char *uri, struct socket_address *ret, uint32_t max,
+		       struct hf_error *err)
+{
+	struct addrinfo *all;
+	int r = tcp_addresses(uri, false, &all, err), count = 0;
+
+	if (r < 0)
+		return r;
+	for (const struct addrinfo *at = all; at && (uint32_t)count < max; at = at->ai_next) {
+		memset(&ret[count], 0, sizeof(ret[count]));
+		memcpy(&ret[count].storage, at->ai_addr, at->ai_addrlen);
+		ret[count++].length = at->ai_addrlen;
+	}
+	freeaddrinfo(all);
+	return count;
+}
+
+int socket_resolve(const char *uri, struct socket_address *ret, uint32_t max, struct hf_error *err)
+{
+	struct sockaddr_un address;
+	int r;
+
+	if (strncmp(uri, "tcp:", 4) == 0)
+		return tcp_resolve(uri, ret, max, err);
+	if (strncmp(uri, "unix:", 5) != 0)
+		return failed(err, HF_E_INVALID, 0, uri,
+			      "an address is unix:PATH or tcp:HOST:PORT");
+	r = unix_address(uri, &address, err);
+	if (r < 0)
+		return r;
+	memset(ret, 0, sizeof(*ret));
+	memcpy(&ret->storage, &address, sizeof(address));
+	ret->length = sizeof(address);
+	return 1;
+}
+
 void socket_unlisten(const char *uri, int fd)
 {
 	(void)close(fd);
