@@ -27,7 +27,9 @@ bool check_irqs(struct check *c, bool connected)
 
 static bool map(struct check *c, uint64_t iova, uint64_t size, void *at, uint32_t flags)
 {
-	int r = OPS(c)->dma_map(SELF(c), iova, size, at, -1, 0, flags);
+	const bool peer = iova == CHECK_PEER_IOVA;
+	int r = OPS(c)->dma_map(SELF(c), iova, size, at, c->memory, peer ? CHECK_RAM_SIZE : 0,
+				flags);
 
 	return r == 0 || r == -EEXIST; /* maps outlive a reset */
 }
@@ -44,10 +46,17 @@ bool check_map(struct check *c)
 static bool prepare(struct check *c)
 {
 	if (!c->ram) {
-		c->ram = mmap(NULL, CHECK_RAM_SIZE, PROT_READ | PROT_WRITE,
-			      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		c->peer = mmap(NULL, CHECK_PEER_SIZE, PROT_READ | PROT_WRITE,
-			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		c->memory = memfd_create("holdfast-check", MFD_CLOEXEC);
+		if (c->memory < 0)
+			return false;
+		if (ftruncate(c->memory, CHECK_RAM_SIZE + CHECK_PEER_SIZE) < 0) {
+			(void)close(c->memory);
+			return false;
+		}
+		c->ram = mmap(NULL, CHECK_RAM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, c->memory,
+			      0);
+		c->peer = mmap(NULL, CHECK_PEER_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, c->memory,
+			       CHECK_RAM_SIZE);
 		if (c->ram == MAP_FAILED || c->peer == MAP_FAILED)
 			return false;
 		for (uint32_t v = 0; v < CHECK_VECTORS; v++)

@@ -105,7 +105,7 @@ static const char *missing(struct check *c, uint32_t needs)
 		return "nothing here drives a device of this model";
 	if ((needs & CHECK_NEEDS_DRIVER & ~driver) != 0)
 		return "what drives this model here cannot do it";
-	if ((needs & CHECK_NEEDS_PEER) && strcmp(c->info.kind, "sim") != 0)
+	if ((needs & CHECK_NEEDS_PEER) && !(c->info.flags & HF_DEVICE_TAKES_P2P))
 		return "memory here is no other device's to it"; /* only a map can say so */
 	if ((needs & (CHECK_NEEDS_DMA | CHECK_NEEDS_BEAT | CHECK_NEEDS_PEER)) && !c->mapped)
 		return "no memory could be mapped for its DMA";
@@ -263,6 +263,8 @@ static void check_free(struct check *c)
 		(void)munmap(c->ram, CHECK_RAM_SIZE);
 	if (c->peer && c->peer != MAP_FAILED)
 		(void)munmap(c->peer, CHECK_PEER_SIZE);
+	if (c->ram)
+		(void)close(c->memory);
 	free(c->whole.data);
 	free(c->other.data);
 	free(c->damaged.data);

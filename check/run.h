@@ -85,7 +85,8 @@ struct check {
 	struct hf_device_info info;
 	uint32_t flags; /* HF_MIG_*, only known ones */
 	const struct check_driver *driver; /* or NULL */
-	uint8_t *ram, *peer;
+	uint8_t *ram, *peer; /* mappings of memory, one behind the other */
+	int memory;
 	bool mapped; /* both of them */
 	int eventfds[CHECK_VECTORS];
 	struct check_result *result; /* of the check at hand */

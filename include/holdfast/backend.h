@@ -42,6 +42,10 @@ extern "C" {
  */
 #define HF_DEVICE_DIRTY_SHARED 8u
 #define HF_DEVICE_DIRTY_ALL 16u
+/* precopy_info() is a guess, by what was read so far: the device does not say. */
+#define HF_DEVICE_GUESSES_PRECOPY 32u
+/* HF_DMA_P2P tells it what is another device's. Others have to know by the address. */
+#define HF_DEVICE_TAKES_P2P 64u
 
 /* What a device is; does not change while it is open. */
 struct hf_device_info {

@@ -211,7 +211,7 @@ static void a_device_without_it_says_so(void **state)
 		bench_close(&b);
 		return;
 	}
-	assert_int_equal(info.flags, HF_DEVICE_HAS_RESET);
+	assert_int_equal(info.flags, HF_DEVICE_HAS_RESET | HF_DEVICE_TAKES_P2P);
 	assert_int_equal(start(&b, 4096, &all, 1), -EOPNOTSUPP);
 	assert_int_equal(OPS(&b)->dirty_read(SELF(&b), 0, 4096, 4096, &word), -EOPNOTSUPP);
 	assert_int_equal(OPS(&b)->dirty_stop(SELF(&b)), -EOPNOTSUPP);

@@ -318,7 +318,7 @@ static int op_info(void *self, struct hf_device_info *ret_info)
 	const struct sim_config *c = &sim->config;
 	struct hf_device_info info = {
 		.mig_flags = c->mig_flags,
-		.flags = c->device_flags,
+		.flags = c->device_flags | HF_DEVICE_TAKES_P2P,
 		.region_count = 8,
 		.irq_count = IRQ_INDEXES,
 		.vendor_id = HF_SIM_VENDOR_ID,

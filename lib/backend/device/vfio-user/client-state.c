@@ -376,6 +376,8 @@ int vu_state_init(struct vu_client *c)
 		return vu_link_is_broken(&c->link) ? -ENOTCONN : 0;
 	flags = (uint32_t)vu_get64(data);
 	c->info.mig_flags = flags & (HF_MIG_STOP_COPY | HF_MIG_P2P | HF_MIG_PRE_COPY);
+	if ((c->info.mig_flags & HF_MIG_PRE_COPY) && !c->caps.precopy_info)
+		c->info.flags |= HF_DEVICE_GUESSES_PRECOPY;
 	if (vu_feature(c, VU_FEATURE_GET | VU_FEATURE_DATA_SIZE, data, sizeof(data)) == 0)
 		c->info.flags |= HF_DEVICE_HAS_DATA_SIZE;
 	return vu_link_is_broken(&c->link) ? -ENOTCONN : 0;

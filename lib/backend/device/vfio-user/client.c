@@ -75,7 +75,7 @@ static void *read_link(void *arg)
 {
 	struct vu_client *c = arg;
 
-	vu_link_run(&c->link, on_command, c);
+	(void)vu_link_run(&c->link, on_command, c); /* the link knows how it ended */
 	return NULL;
 }
 
@@ -84,10 +84,10 @@ static void *read_twin(void *arg)
 {
 	struct vu_client *c = arg;
 	char why[VU_WHY_MAX];
+	int closed = vu_link_run(&c->twin, on_twin_command, c);
 
-	vu_link_run(&c->twin, on_twin_command, c);
 	vu_link_why(&c->twin, why, sizeof(why));
-	vu_link_break(&c->link, -ENOTCONN, "the twin socket: %.150s", why);
+	vu_link_break(&c->link, -ENOTCONN, "%s%.150s", closed ? "" : "the twin socket: ", why);
 	return NULL;
 }
 
@@ -298,6 +298,8 @@ static int ask_all(struct vu_client *c, struct hf_error *err)
 		return error_set(err, HF_E_UNSUPPORTED, 0,
 				 "vfio-user: %.100s serves no PCI device (flags 0x%llx)",
 				 c->config.path, (unsigned long long)m.reply.v[VU_FLAGS]);
+	if (c->caps.dma_p2p)
+		c->info.flags |= HF_DEVICE_TAKES_P2P;
 	if (m.reply.v[VU_FLAGS] & VU_DEVICE_RESET_FLAG)
 		c->info.flags |= HF_DEVICE_HAS_RESET;
 	r = vu_regions_init(c, (uint32_t)m.reply.v[VU_REGIONS], (uint32_t)m.reply.v[VU_IRQS]);

@@ -306,8 +306,8 @@ static int on_message(struct vu_link *link, struct vu_message *m,
 	return r;
 }
 
-void vu_link_run(struct vu_link *link, int (*on_command)(void *ctx, struct vu_message *message),
-		 void *ctx)
+int vu_link_run(struct vu_link *link, int (*on_command)(void *ctx, struct vu_message *message),
+		void *ctx)
 {
 	int r = 0;
 
@@ -330,4 +330,5 @@ void vu_link_run(struct vu_link *link, int (*on_command)(void *ctx, struct vu_me
 		}
 		vu_fds_close(&m.fds);
 	}
+	return r > 0;
 }

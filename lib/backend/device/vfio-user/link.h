@@ -82,9 +82,9 @@ int vu_link_reply_error(struct vu_link *link, const struct vu_header *to, int er
 /*
  * Read until the connection breaks, which this says by vu_link_break() as well. on_command is
  * called for each command, and may block; it returns 0, or a negative errno after it has broken the
- * link itself.
+ * link itself. Returns 1 if the peer closed the connection behind a whole message, else 0.
  */
-void vu_link_run(struct vu_link *link, int (*on_command)(void *ctx, struct vu_message *message),
-		 void *ctx);
+int vu_link_run(struct vu_link *link, int (*on_command)(void *ctx, struct vu_message *message),
+		void *ctx);
 
 #endif

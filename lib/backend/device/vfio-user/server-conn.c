@@ -7,6 +7,7 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -212,10 +213,10 @@ static void *read_twin(void *arg)
 {
 	struct vu_conn *c = arg;
 	char why[VU_WHY_MAX];
+	int closed = vu_link_run(&c->twin, on_twin_command, c);
 
-	vu_link_run(&c->twin, on_twin_command, c);
 	vu_link_why(&c->twin, why, sizeof(why));
-	vu_link_break(&c->link, -ENOTCONN, "the twin socket: %.150s", why);
+	vu_link_break(&c->link, -ENOTCONN, "%s%.150s", closed ? "" : "the twin socket: ", why);
 	return NULL;
 }
 
@@ -251,7 +252,8 @@ static int version_reply(struct vu_conn *c, const struct vu_header *h, const str
 	ours.max_msg_fds = VU_FDS_MAX;
 	ours.max_data_xfer_size = c->xfer;
 	ours.max_dma_maps = theirs->max_dma_maps;
-	ours.dma_p2p = ours.precopy_info = 1;
+	ours.dma_p2p = c->dma_p2p;
+	ours.precopy_info = !(c->info.flags & HF_DEVICE_GUESSES_PRECOPY);
 	memcpy(ours.compat, c->info.compat, sizeof(ours.compat));
 	if (theirs->twin_supported && c->max_fds) {
 		twin = make_twin(c);
@@ -291,7 +293,7 @@ static int on_version(struct vu_conn *c, const struct vu_message *m)
 		c->max_fds = theirs.max_msg_fds;
 		c->xfer = theirs.max_data_xfer_size < VU_SERVER_XFER ? theirs.max_data_xfer_size
 								     : VU_SERVER_XFER;
-		c->dma_p2p = theirs.dma_p2p;
+		c->dma_p2p = theirs.dma_p2p && (c->info.flags & HF_DEVICE_TAKES_P2P);
 		c->link.size_max = VU_SIZE_MAX(c->xfer);
 		c->data = malloc(c->xfer);
 		if (!c->data)
@@ -318,7 +320,7 @@ static void *read_link(void *arg)
 {
 	struct vu_conn *c = arg;
 
-	vu_link_run(&c->link, on_command, c);
+	(void)vu_link_run(&c->link, on_command, c); /* the link knows how it ended */
 	if (c->has_twin)
 		vu_link_break(&c->twin, -ENOTCONN, "the connection is over");
 	(void)pthread_mutex_lock(&c->lock);
@@ -347,6 +349,13 @@ void vu_conn_break(struct vu_conn *c, const char *why)
 	c->over = 1; /* a reader that awaits room is woken as well */
 	(void)pthread_cond_broadcast(&c->changed);
 	(void)pthread_mutex_unlock(&c->lock);
+}
+
+int vu_conn_is_hung_up(struct vu_conn *c)
+{
+	struct pollfd fd = { .fd = c->link.socket };
+
+	return poll(&fd, 1, 0) == 1 && (fd.revents & (POLLHUP | POLLERR));
 }
 
 static void queue_init(struct vu_queue *q, struct vu_conn *c, uint32_t is_use)

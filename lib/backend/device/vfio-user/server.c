@@ -145,10 +145,26 @@ static void refuse(int s)
 	vu_fds_close(&fds);
 }
 
+static void farewell(struct hf_device_server *server)
+{
+	char why[VU_WHY_MAX];
+	eventfd_t count;
+
+	vu_conn_free(server->conn, why, sizeof(why));
+	server->conn = NULL;
+	(void)eventfd_read(server->ended_fd, &count);
+	tell(server, HF_DEVICE_SERVER_LEFT, why);
+}
+
 static void welcome(struct hf_device_server *server)
 {
 	int s = accept4(server->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK), r;
 
+	/* One who has closed, and comes again, must not be taken for a second one. */
+	if (server->conn && vu_conn_is_hung_up(server->conn)) {
+		vu_conn_break(server->conn, "the client closed the connection");
+		farewell(server);
+	}
 	if (s < 0)
 		return; /* it went away again, or there are too many descriptors for now */
 	if (server->conn) {
@@ -162,17 +178,6 @@ static void welcome(struct hf_device_server *server)
 		tell(server, HF_DEVICE_SERVER_REFUSED, strerror(-r));
 	else
 		tell(server, HF_DEVICE_SERVER_JOINED, "a client has come");
-}
-
-static void farewell(struct hf_device_server *server)
-{
-	char why[VU_WHY_MAX];
-	eventfd_t count;
-
-	vu_conn_free(server->conn, why, sizeof(why));
-	server->conn = NULL;
-	(void)eventfd_read(server->ended_fd, &count);
-	tell(server, HF_DEVICE_SERVER_LEFT, why);
 }
 
 HF_EXPORT int hf_device_server_run(struct hf_device_server *server, struct hf_error *err)

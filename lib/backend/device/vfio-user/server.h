@@ -103,6 +103,7 @@ struct vu_conn {
 /* socket becomes the connection's, also after a failure. -errno. */
 int vu_conn_new(struct hf_device device, int socket, int ended_fd, struct vu_conn **ret_conn);
 void vu_conn_break(struct vu_conn *conn, const char *why);
+int vu_conn_is_hung_up(struct vu_conn *conn); /* the client has closed its end */
 /* It is over, or has been broken: its threads end, and what the client had is undone. */
 void vu_conn_free(struct vu_conn *conn, char *ret_why, size_t size);
 /* A device's thread begins, or ends, to wait for the client. */
