@@ -15,6 +15,7 @@
 #include "check/check.h"
 #include "tools/commands.h"
 #include "tools/device-file.h"
+#include "tools/device-serve.h"
 
 #define EXIT_NO_DEVICE 4 /* the device cannot be opened */
 
@@ -100,6 +101,11 @@ static void info_json(struct hf_device *device, const struct hf_device_info *inf
 	(void)json_object_set_new(all, "states", states);
 	(void)json_object_set_new(all, "dma-logging",
 				  json_boolean(info->flags & HF_DEVICE_HAS_DMA_LOGGING));
+	(void)json_object_set_new(all, "precopy-info",
+				  json_boolean((info->mig_flags & HF_MIG_PRE_COPY) &&
+					       !(info->flags & HF_DEVICE_GUESSES_PRECOPY)));
+	(void)json_object_set_new(all, "dirty-all",
+				  json_boolean(info->flags & HF_DEVICE_DIRTY_ALL));
 	(void)json_object_set_new(all, "reset", json_boolean(info->flags & HF_DEVICE_HAS_RESET));
 	if ((info->flags & HF_DEVICE_HAS_DATA_SIZE) &&
 	    device->ops->data_size(device->self, &bytes) == 0)
@@ -132,8 +138,12 @@ static void print_migration(struct hf_device *device, const struct hf_device_inf
 	if (!(info->mig_flags & HF_MIG_PRE_COPY))
 		(void)printf(
 			"lacks      PRE_COPY: all of its state is read while it stands still\n");
+	if (info->flags & HF_DEVICE_GUESSES_PRECOPY)
+		(void)printf("lacks      what pre-copy has left: it is guessed by what was read\n");
 	if (!(info->flags & HF_DEVICE_HAS_DMA_LOGGING))
 		(void)printf("lacks      DMA logging: what it writes must be found otherwise\n");
+	else if (info->flags & HF_DEVICE_DIRTY_ALL)
+		(void)printf("lacks      DMA logging: all that it may write counts as written\n");
 	else
 		(void)printf("has        DMA logging\n");
 	if (!(info->flags & HF_DEVICE_HAS_DATA_SIZE))
@@ -263,9 +273,9 @@ static int misplaced(const struct arguments *arguments, const char *verb)
 {
 	static const struct {
 		const char *option, *verbs;
-	} where[] = { { "tap", "check" },      { "only", "check" },	 { "list", "check" },
-		      { "second", "check" },   { "dangerous", "check" }, { "deadline", "check" },
-		      { "force", "save load" } };
+	} where[] = { { "tap", "check" },	{ "only", "check" },	  { "list", "check" },
+		      { "second", "check" },	{ "dangerous", "check" }, { "deadline", "check" },
+		      { "force", "save load" }, { "socket", "serve" },	  { "filter", "serve" } };
 
 	for (uint32_t i = 0; i < sizeof(where) / sizeof(where[0]); i++)
 		if (command_has(arguments, where[i].option) && !strstr(where[i].verbs, verb))
@@ -276,20 +286,22 @@ static int misplaced(const struct arguments *arguments, const char *verb)
 
 static int run(const struct arguments *arguments)
 {
-	static const char *const verbs[] = { "info", "check", "save", "load" };
+	static const char *const verbs[] = { "info", "check", "save", "load", "serve" };
 	const char *verb = arguments->operands[0];
 	struct hf_device device = { .ops = NULL };
 	struct hf_error err = { 0 };
 	uint32_t which = 0, wanted;
 	int result;
 
-	while (which < 4 && strcmp(verb, verbs[which]) != 0)
+	while (which < 5 && strcmp(verb, verbs[which]) != 0)
 		which++;
-	if (which == 4)
-		return command_usage(arguments->command, "'%s' is none of info, check, save, load",
-				     verb);
+	if (which == 5)
+		return command_usage(arguments->command,
+				     "'%s' is none of info, check, save, load, serve", verb);
 	if (misplaced(arguments, verb))
 		return EXIT_USAGE;
+	if (which == 4)
+		return device_serve(arguments);
 	wanted = which >= 2 ? 3 : command_has(arguments, "list") ? 1 : 2;
 	if (arguments->operand_count != wanted)
 		return command_usage(arguments->command, "'%s' takes %s", verb,
@@ -319,15 +331,18 @@ static const struct command_option options[] = {
 	{ "dangerous", NULL, "check: also what locks up kernels that are not mended", 0 },
 	{ "deadline", "SECONDS", "check: for each check (default: 120)", 0 },
 	{ "force", NULL, "save: replace the file; load: from another model", 0 },
+	{ "socket", "PATH", "serve: where the next device is served", COMMAND_REPEATS },
+	{ "filter", "SPEC", "serve: rehearse a failure: holdfast-filters(7)", COMMAND_REPEATS },
 	{ NULL },
 };
 
 const struct command command_device = {
 	.name = "device",
-	.summary = "Show a device, check it, or save and load its state",
-	.operands = "info DEVICE | check DEVICE | save DEVICE FILE | load DEVICE FILE",
+	.summary = "Show a device, check it, save and load its state, or serve it",
+	.operands = "info DEVICE | check DEVICE | save DEVICE FILE | load DEVICE FILE | "
+		    "serve DEVICE...",
 	.operands_min = 1,
-	.operands_max = 3,
+	.operands_max = 8,
 	.options = options,
 	.run = run,
 };
