@@ -314,25 +314,22 @@ static int ask_all(struct vu_client *c, struct hf_error *err)
 	return vu_dirty_init(c, err);
 }
 
-/* The specification: who comes to a server again resets the device, since its state is unknown. */
+/*
+ * What the client before us left in the device is nothing to us: it is reset as it is opened, as
+ * the kernel resets PCI functions then. One that cannot be reset has to run at least.
+ */
 static int make_run(struct vu_client *c, struct hf_error *err)
 {
 	uint32_t state = HF_DEVICE_ERROR;
-	int r;
+	int r = vu_reset(c);
 
 	if (!c->info.mig_flags)
 		return 0;
-	r = vu_get_state(c, &state);
-	if (r == 0 && state == HF_DEVICE_RUNNING)
-		return 0;
-	r = vu_reset(c);
-	if (r == 0)
-		r = vu_get_state(c, &state);
-	if (r == 0 && state == HF_DEVICE_RUNNING)
+	if (vu_get_state(c, &state) == 0 && state == HF_DEVICE_RUNNING &&
+	    (r == 0 || !(c->info.flags & HF_DEVICE_HAS_RESET)))
 		return 0;
 	return error_set(err, HF_E_DEVICE_STATE, -r,
-			 "vfio-user: %.80s stands in %s as it is opened, and a reset does not make "
-			 "it run",
+			 "vfio-user: %.80s cannot be reset as it is opened; it stands in %s",
 			 c->config.path, hf_device_state_name(state));
 }
 
