@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 # Devices of other processes: a guest with a served device moves there and back, each time to
-# another server's device; one whose target's server is killed before the claim stays where it is, and says
-# why; so does one whose own server is gone. With the thread guest, and where there is KVM with the
-# checker guest as well.
+# another server's device; one whose target's server is killed before the claim stays where it is,
+# and says why; so does one whose own server is gone. With the thread guest, and where there is KVM
+# with the checker guest as well.
 # shellcheck source=tests/system/functions.sh
 . "${HF_TESTS_SYSTEM:-$(dirname "$0")}/functions.sh"
 
