@@ -226,8 +226,9 @@ static void accept_guest(struct keeper *keeper)
 		    (guest->fd >= 0 && place->fd >= 0 && guest->since_us < place->since_us))
 			place = guest;
 	}
+	/* Without a word: it may be our source, whose HELLO is still under way, and comes again. */
 	if (place->fd >= 0)
-		turn_away(place, HF_E_REFUSED, "too many that said nothing");
+		drop(place);
 	place->fd = fd;
 	place->since_us = link_now_us();
 	place->size = 0;
@@ -280,7 +281,7 @@ static int look_at_clock(struct keeper *keeper)
 		struct guest *guest = &keeper->guests[i];
 
 		if (guest->fd >= 0 && now_us >= guest->since_us + HELLO_US)
-			turn_away(guest, HF_E_DEADLINE, "no HELLO in time");
+			drop(guest);
 		if (guest->fd >= 0)
 			sooner(&at_us, guest->since_us + HELLO_US);
 	}

@@ -208,6 +208,7 @@ static int check(const struct link_config *config, struct hf_error *err)
 static void configure(struct link *link, const struct link_config *config)
 {
 	pthread_condattr_t attributes;
+	pthread_mutexattr_t recursive;
 
 	link->listens = config->listens;
 	(void)snprintf(link->uri, sizeof(link->uri), "%s", config->uri);
@@ -220,7 +221,11 @@ static void configure(struct link *link, const struct link_config *config)
 	link->keeper_wake_fd = link->listen_fd = -1;
 	for (uint32_t kind = 0; kind < LINK_KINDS; kind++)
 		link->path_fds[kind] = -1;
-	(void)pthread_mutex_init(&link->event_lock, NULL);
+	/* Who hears an event may ask for the progress. */
+	(void)pthread_mutexattr_init(&recursive);
+	(void)pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
+	(void)pthread_mutex_init(&link->event_lock, &recursive);
+	(void)pthread_mutexattr_destroy(&recursive);
 	(void)pthread_mutex_init(&link->lock, NULL);
 	(void)pthread_condattr_init(&attributes);
 	(void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
@@ -354,14 +359,13 @@ int link_new(const struct link_config *config, struct link **ret_link, struct hf
 						   config->connections ? config->connections
 								       : CONNECTIONS_DEFAULT,
 						   err);
-	if (r >= 0)
+	if (r >= 0) {
+		*ret_link = link; /* before the first event can come */
 		r = start(link, err);
-	if (r < 0) {
-		(void)link_free(link);
-		return r;
 	}
-	*ret_link = link;
-	return 0;
+	if (r < 0)
+		*ret_link = link_free(link);
+	return r;
 }
 
 /* ---- the end ------------------------------------------------------------------------------- */

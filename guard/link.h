@@ -5,8 +5,8 @@
  * streams go on from the last octet that arrived; who reads and writes them does not notice, until
  * a deadline. docs/guard-link.md has the protocol.
  *
- * All functions may be called from any thread, also from the event callback, except link_free()
- * from there. Only one call of link_free(), and nothing after it.
+ * All functions may be called from any thread, also from the event callback, except link_free() and
+ * link_finish() from there. Only one call of link_free(), and nothing after it.
  */
 #ifndef GUARD_LINK_H
 #define GUARD_LINK_H
@@ -77,8 +77,9 @@ struct link_progress {
 struct link;
 
 /*
- * 0, or a negative HF_E_ code. Listening sockets exist on return. The source tries to connect until
- * the deadline; the target waits for its source as long as it lives.
+ * 0, or a negative HF_E_ code, and no link then. Listening sockets exist on return; *ret_link is
+ * set before the first event is told, which may be before. The source tries to connect until the
+ * deadline; the target waits for its source as long as it lives.
  */
 int link_new(const struct link_config *config, struct link **ret_link, struct hf_error *err);
 
