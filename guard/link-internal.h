@@ -47,6 +47,7 @@ struct link_stream {
 	struct link_stream *next, *next_active, *next_new;
 	int fd;
 	bool readable, writable, hung_up; /* what epoll said last, edge by edge */
+	bool watches_write;
 	bool opened; /* source: the target knows of it. target: always */
 	bool seen; /* after a reconnection: the peer has said how far it is */
 	bool local_ended; /* LINK_LOCAL_END was told */

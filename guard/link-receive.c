@@ -318,36 +318,55 @@ static void came(struct link_connection *connection, size_t size)
 	unstage(connection);
 }
 
-bool link_receive(struct link_connection *connection)
+/* One call of readv(); how much came, or what it said. */
+static ssize_t receive_once(struct link_connection *connection)
 {
 	struct iovec iov[3];
+	int count = payload_iov(connection, iov);
 	size_t size = 0;
 	ssize_t got;
-	int count;
 
-	if (connection->fd < 0 || !connection->readable ||
-	    connection->state <= CONNECTION_CONNECTING ||
-	    atomic_load_explicit(&connection->link->dead, memory_order_relaxed))
-		return false;
-	count = payload_iov(connection, iov);
 	iov[count].iov_base = connection->stage + connection->stage_end;
 	iov[count].iov_len = LINK_STAGE - connection->stage_end;
 	count++;
 	for (int i = 0; i < count; i++)
 		size += iov[i].iov_len;
 	got = readv(connection->fd, iov, count);
-	if (got < 0 && errno == EINTR)
-		return true;
-	if (got < 0 && errno == EAGAIN) {
-		connection->readable = false;
-		return false;
-	}
-	if (got <= 0) {
-		link_connection_lost(connection, got < 0 ? "receive: %s" : "the connection ended",
-				     strerror(errno));
-		return true;
-	}
+	if (got <= 0)
+		return got;
 	connection->readable = connection->hung_up || (size_t)got == size;
 	came(connection, (size_t)got);
+	return got;
+}
+
+/*
+ * When the head of a DATA came alone, with what little of it fits into the stage, the rest is read
+ * at once: a local socket gets one large piece then, and its reader is woken once.
+ */
+bool link_receive(struct link_connection *connection)
+{
+	bool moved = false;
+	ssize_t got;
+
+	do {
+		if (connection->fd < 0 || !connection->readable ||
+		    connection->state <= CONNECTION_CONNECTING ||
+		    atomic_load_explicit(&connection->link->dead, memory_order_relaxed))
+			return moved;
+		got = receive_once(connection);
+		if (got < 0 && errno == EINTR)
+			return true;
+		if (got < 0 && errno == EAGAIN) {
+			connection->readable = false;
+			return moved;
+		}
+		if (got <= 0) {
+			link_connection_lost(connection,
+					     got < 0 ? "receive: %s" : "the connection ended",
+					     strerror(errno));
+			return true;
+		}
+		moved = true;
+	} while (connection->in_left && (size_t)got <= LINK_STAGE);
 	return true;
 }

@@ -12,7 +12,7 @@
 
 #include "guard/link-internal.h"
 
-#define STATE_EVERY (256u << 10) /* octets that are written, before the peer is told at once */
+#define STATE_EVERY (1u << 20) /* octets that are written, before the peer is told at once */
 #define STATE_DELAY_US 2000u /* ... or so much later */
 
 static bool has_room(const struct link_connection *connection)

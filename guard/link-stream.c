@@ -116,16 +116,24 @@ void link_stream_free(struct link_stream *stream)
 	free(stream);
 }
 
+static void watch_for(struct link_stream *stream, int operation, bool write)
+{
+	struct epoll_event event = { .events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = stream };
+
+	if (write)
+		event.events |= EPOLLOUT;
+	stream->watches_write = write;
+	if (epoll_ctl(stream->connection->epoll_fd, operation, stream->fd, &event) < 0)
+		link_die(stream->link, "epoll: %s", strerror(errno));
+}
+
 static void watch(struct link_stream *stream)
 {
-	struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
-				     .data.ptr = stream };
 	const int size = LOCAL_BUFFER;
 
 	/* Best effort: the host may allow less. */
 	(void)setsockopt(stream->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-	if (epoll_ctl(stream->connection->epoll_fd, EPOLL_CTL_ADD, stream->fd, &event) < 0)
-		link_die(stream->link, "epoll: %s", strerror(errno));
+	watch_for(stream, EPOLL_CTL_ADD, false);
 	stream->readable = stream->writable = true; /* to be found out */
 }
 
@@ -409,6 +417,18 @@ static bool read_local(struct link_stream *stream)
 	return true;
 }
 
+/*
+ * A UNIX socket tells that it can be written to whenever its reader has taken something: that is
+ * listened to only while it is full.
+ */
+static void is_full(struct link_stream *stream)
+{
+	stream->writable = false;
+	if (!stream->watches_write)
+		watch_for(stream, EPOLL_CTL_MOD,
+			  true); /* tells at once if it is not full any more */
+}
+
 static bool write_local(struct link_stream *stream)
 {
 	size_t size = (size_t)(stream->in.tail - stream->in.head);
@@ -423,7 +443,7 @@ static bool write_local(struct link_stream *stream)
 	if (done < 0 && errno == EINTR)
 		return true;
 	if (done < 0 && errno == EAGAIN) {
-		stream->writable = false;
+		is_full(stream);
 		return false;
 	}
 	if (done < 0) { /* it may have something to say all the same: reading goes on */
@@ -433,7 +453,10 @@ static bool write_local(struct link_stream *stream)
 		tell_local_end(stream, "write", cause);
 		return true;
 	}
-	stream->writable = (size_t)done == size;
+	if ((size_t)done < size)
+		is_full(stream);
+	else if (stream->watches_write)
+		watch_for(stream, EPOLL_CTL_MOD, false);
 	ring_drop(&stream->in, stream->in.head + (uint64_t)done);
 	(void)atomic_fetch_add_explicit(&stream->link->received, (uint64_t)done,
 					memory_order_relaxed);
