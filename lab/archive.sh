@@ -3,7 +3,8 @@
 #
 # Packages of another suite of Debian (backports), without changing this machine: an apt of our
 # own, with its own lists and its own idea of what is installed, that asks the archive which the
-# machine's apt already uses. For lab/build, which sets $cache and say(), give_up().
+# machine's apt already uses. For lab/build, which sets $cache, $own_release (this machine's) and
+# say(), give_up().
 
 # archive_open SUITE: afterwards archive_get, archive_show, archive_fetch work on it.
 archive_open()
@@ -12,6 +13,8 @@ archive_open()
 	archive_base=${suite%-backports}
 	archive_dir=$cache/apt/$suite
 	archive_uri=$(archive_address "$archive_base")
+	# A newer release is where this machine's own is.
+	[ -n "$archive_uri" ] || archive_uri=$(archive_address "$own_release")
 	[ -n "$archive_uri" ] || give_up "this machine's apt knows no Debian $archive_base"
 	mkdir -p "$archive_dir/lists/partial" "$archive_dir/archives/partial"
 	: >"$archive_dir/status"

@@ -1,7 +1,7 @@
 # shellcheck shell=sh
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# The modules of the lab's two kernels, built out of their tree. For lab/build, which has unpacked
+# The modules of the lab's kernels, built out of their tree. For lab/build, which has unpacked
 # headers and sources into $kernel. What is built from is all in this folder: when it changes, it is
 # built again.
 
@@ -34,6 +34,11 @@ modules_debian()
 	compile "$1"
 }
 
+modules_next()
+{
+	modules_debian "$1"
+}
+
 # And with a vfio that has cdev and iommufd under it.
 modules_iommufd()
 {
@@ -54,12 +59,21 @@ modules_iommufd()
 	compile "$1"
 }
 
+# Of what lab/build builds, what lab/run calls kernels.
+kernel_names()
+{
+	case $kernels in
+	stable) echo debian iommufd ;;
+	next) echo next ;;
+	esac
+}
+
 build_modules()
 {
 	key=$(cat "$lab"/modules/* | sha256sum)
 	[ "$(cat "$kernel/modules.key" 2>/dev/null)" != "$key" ] || return 0
 	say "building the modules"
-	for name in debian iommufd; do
+	for name in $(kernel_names); do
 		rm -rf "${kernel:?}/$name"
 		mkdir -p "$kernel/$name"
 		"modules_$name" "$kernel/$name"

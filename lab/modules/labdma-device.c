@@ -472,6 +472,9 @@ static const struct vfio_device_ops device_ops = {
 	.read = device_read,
 	.write = device_write,
 	.ioctl = labdma_ioctl,
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 19, 0)
+	.get_region_info_caps = labdma_region_info,
+#endif
 	.mmap = labdma_mmap,
 	.request = labdma_request,
 	.dma_unmap = device_unmap,

@@ -44,18 +44,12 @@ int labdma_mmap(struct vfio_device *vdev, struct vm_area_struct *vma)
 	return -EINVAL;
 }
 
-/* The areas behind the answer, if there is room for them, or how much room they need. */
-static int sparse_areas(struct vfio_region_info *info, void __user *argument)
+static int sparse_areas(struct vfio_info_cap *caps)
 {
 	struct vfio_region_info_cap_sparse_mmap *sparse;
 	size_t bytes = struct_size(sparse, areas, ARRAY_SIZE(areas));
-	int r = 0;
+	int r;
 
-	info->flags |= VFIO_REGION_INFO_FLAG_MMAP | VFIO_REGION_INFO_FLAG_CAPS;
-	if (info->argsz < sizeof(*info) + bytes) {
-		info->argsz = sizeof(*info) + bytes;
-		return 0;
-	}
 	sparse = kzalloc(bytes, GFP_KERNEL);
 	if (!sparse)
 		return -ENOMEM;
@@ -63,18 +57,18 @@ static int sparse_areas(struct vfio_region_info *info, void __user *argument)
 	sparse->header.version = 1;
 	sparse->nr_areas = ARRAY_SIZE(areas);
 	memcpy(sparse->areas, areas, sizeof(areas));
-	if (copy_to_user(argument + sizeof(*info), sparse, bytes))
-		r = -EFAULT;
+	r = vfio_info_add_capability(caps, &sparse->header, bytes);
 	kfree(sparse);
-	info->cap_offset = sizeof(*info);
 	return r;
 }
 
-static int region_info(struct vfio_region_info *info, void __user *argument)
+int labdma_region_info(struct vfio_device *vdev, struct vfio_region_info *info,
+		       struct vfio_info_cap *caps)
 {
+	if (info->index >= VFIO_PCI_NUM_REGIONS)
+		return -EINVAL;
 	info->offset = (u64)info->index << LABDMA_REGION_SHIFT;
 	info->size = 0;
-	info->cap_offset = 0;
 	if (info->index == VFIO_PCI_CONFIG_REGION_INDEX)
 		info->size = LABDMA_CONFIG_BYTES;
 	else if (info->index == VFIO_PCI_BAR0_REGION_INDEX)
@@ -82,7 +76,33 @@ static int region_info(struct vfio_region_info *info, void __user *argument)
 	else if (info->index == VFIO_PCI_BAR2_REGION_INDEX)
 		info->size = LABDMA_BAR2_BYTES;
 	info->flags = info->size ? VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE : 0;
-	return info->index == VFIO_PCI_BAR2_REGION_INDEX ? sparse_areas(info, argument) : 0;
+	if (info->index != VFIO_PCI_BAR2_REGION_INDEX)
+		return 0;
+	info->flags |= VFIO_REGION_INFO_FLAG_MMAP;
+	return sparse_areas(caps);
+}
+
+/* What vfio does itself since Linux 6.19: the capabilities go behind the answer, if they fit. */
+static int region_info(struct vfio_device *vdev, struct vfio_region_info *info,
+		       void __user *argument)
+{
+	struct vfio_info_cap caps = {};
+	int r = labdma_region_info(vdev, info, &caps);
+
+	info->cap_offset = 0;
+	if (r == 0 && caps.size) {
+		info->flags |= VFIO_REGION_INFO_FLAG_CAPS;
+		if (info->argsz < sizeof(*info) + caps.size) {
+			info->argsz = sizeof(*info) + caps.size;
+		} else {
+			vfio_info_cap_shift(&caps, sizeof(*info));
+			if (copy_to_user(argument + sizeof(*info), caps.buf, caps.size))
+				r = -EFAULT;
+			info->cap_offset = sizeof(*info);
+		}
+	}
+	kfree(caps.buf);
+	return r;
 }
 
 /* ---- interrupts ---------------------------------------------------------------------------- */
@@ -151,7 +171,8 @@ union request {
 	struct vfio_irq_set set;
 };
 
-static int answer(unsigned int command, union request *request, void __user *argument)
+static int answer(struct vfio_device *vdev, unsigned int command, union request *request,
+		  void __user *argument)
 {
 	switch (command) {
 	case VFIO_DEVICE_GET_INFO:
@@ -160,9 +181,7 @@ static int answer(unsigned int command, union request *request, void __user *arg
 		request->device.num_irqs = VFIO_PCI_NUM_IRQS;
 		return 0;
 	case VFIO_DEVICE_GET_REGION_INFO:
-		if (request->region.index >= VFIO_PCI_NUM_REGIONS)
-			return -EINVAL;
-		return region_info(&request->region, argument);
+		return region_info(vdev, &request->region, argument);
 	case VFIO_DEVICE_GET_IRQ_INFO:
 		if (request->irq.index >= VFIO_PCI_NUM_IRQS)
 			return -EINVAL;
@@ -209,6 +228,6 @@ long labdma_ioctl(struct vfio_device *vdev, unsigned int command, unsigned long 
 		return -EINVAL;
 	if (command == VFIO_DEVICE_SET_IRQS)
 		return set_irq(device, &request.set, user);
-	r = answer(command, &request, user);
+	r = answer(vdev, command, &request, user);
 	return r ? r : copy_to_user(user, &request, bytes) ? -EFAULT : 0;
 }

@@ -89,6 +89,8 @@ bool labdma_knobs_are_for(const struct labdma_device *device);
 
 /* Of struct vfio_device_ops. */
 long labdma_ioctl(struct vfio_device *vdev, unsigned int command, unsigned long argument);
+int labdma_region_info(struct vfio_device *vdev, struct vfio_region_info *info,
+		       struct vfio_info_cap *caps);
 int labdma_mmap(struct vfio_device *vdev, struct vm_area_struct *vma);
 void labdma_request(struct vfio_device *vdev, unsigned int count);
 

@@ -1,23 +1,26 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 """
-device-check-mtty.py [--write] DOCUMENT FOLDER: compares what device-check-mtty.sh has left in
-FOLDER with docs/device-check-mtty.md, which says of each kernel and way how many checks end how,
-and explains every one that does not pass. Prints what differs. --write puts the numbers and the
-report into the document first, which leaves the explanations to be compared.
+device-check-mtty.py [--write] DOCUMENT FOLDER KERNEL...: compares what device-check-mtty.sh has
+left in FOLDER with docs/device-check-mtty.md, which says of each kernel and way how many checks end
+how, and explains every one that does not pass. Prints what differs. --write puts the numbers and
+the report into the document first, which leaves the explanations to be compared.
 """
 import json
 import os
 import re
 import sys
 
-KERNELS = {"iommufd": "with iommufd and cdev", "debian": "as Debian ships it"}
+KERNELS = {"iommufd": "with iommufd and cdev", "debian": "as Debian ships it",
+           "next": "Debian's newest"}
+REPORTED = "iommufd"  # whose report is in the document
+LINUX = {"iommufd": r"on Linux {}", "debian": r"on Linux {}", "next": r"newest is Linux {}"}
+NUMBER = r"[0-9.]*[0-9]"
 VERDICTS = ("pass", "fail", "warn", "known-quirk", "skip")  # in the order of the table
-NO_CDEV = "| as Debian ships it | cdev | | | | | | 4: it has no cdev |"
+NO_CDEV = "| {} | cdev | | | | | | 4: it has no cdev |"
 REPORT_LINE = re.compile(r"^(pass|fail|warn|known-quirk|skip) +(?:must|should|info) +(\S+)", re.M)
 REPORT = re.compile(r"(## The report.*?\n```\n).*?(\n```\n)", re.S)
 EXPLAINED = re.compile(r"^\| ((?:`[a-z0-9.-]+`(?:, )?)+) \| (known quirk|warning) \| .+ \|$", re.M)
-ROWS = re.compile(r"^\| (?:with iommufd and cdev|as Debian ships it) \| .*\n", re.M)
 
 
 class Run:
@@ -35,8 +38,8 @@ class Run:
     def row(self):
         if self.report is None:
             own = f"| {self.kernel} | {self.way} | {self.status} |"
-            expected = (self.kernel, self.way, self.status) == ("debian", "cdev", 4)
-            return NO_CDEV if expected else own
+            expected = self.kernel != REPORTED and (self.way, self.status) == ("cdev", 4)
+            return NO_CDEV.format(KERNELS[self.kernel]) if expected else own
         counts = " | ".join(str(self.report["verdicts"][verdict]) for verdict in VERDICTS)
         return f"| {KERNELS[self.kernel]} | {self.way} | {counts} | {self.status} |"
 
@@ -53,7 +56,7 @@ class Run:
                 yield f"{name}: {check}: {verdict}, and the document says {wanted}"
         for check in explained:
             # Without iommufd the DMA log cannot be read; then there is nothing to check.
-            no_log = self.kernel == "debian" and check.startswith("log.")
+            no_log = self.kernel != REPORTED and check.startswith("log.")
             if self.verdicts.get(check, "skip") == "skip" and not no_log:
                 yield f"{name}: {check}: not checked, and the document explains it"
 
@@ -64,15 +67,17 @@ def read(path):
 
 
 def document_of(text, runs, folder):
-    """The document with what was measured."""
+    """The document with what was measured, where it has a row for that."""
+    for run in runs:
+        release = re.match(NUMBER, read(os.path.join(folder, run.kernel + "-release")))[0]
+        words = LINUX[run.kernel]
+        text = re.sub(words.format(NUMBER), words.format(release), text)
+        text = re.sub(rf"^\| {KERNELS[run.kernel]} \| {run.way} \| .*$", run.row(), text,
+                      flags=re.M)
+    if runs[0].kernel != REPORTED:
+        return text
     report = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UUID",
                     read(os.path.join(folder, "report.txt")).strip())
-    text = re.sub(r"on Linux [0-9.]+ of Debian",
-                  "on Linux " + re.match(r"[0-9.]*[0-9]", read(os.path.join(folder, "release")))[0]
-                  + " of Debian", text)
-    rows = [match.start() for match in ROWS.finditer(text)]
-    table = "".join(run.row() + "\n" for run in runs)
-    text = text[:rows[0]] + table + ROWS.sub("", text[rows[0]:])
     return REPORT.sub(lambda match: match[1] + report + match[2], text)
 
 
@@ -85,6 +90,8 @@ def compare(text, runs):
         yield from run.differences(explained)
         if run.row() + "\n" not in text:
             yield f"this row is not in the document: {run.row()}"
+    if runs[0].kernel != REPORTED:
+        return
     report = {name: verdict for verdict, name in REPORT_LINE.findall(REPORT.search(text)[0])}
     measured = runs[0].verdicts
     for name in sorted(report.keys() | measured.keys()):
@@ -94,8 +101,8 @@ def compare(text, runs):
 
 def main():
     write = sys.argv[1] == "--write"
-    path, folder = sys.argv[-2:]
-    runs = [Run(folder, kernel, way) for kernel in KERNELS for way in ("group", "cdev")]
+    path, folder, *kernels = sys.argv[2 if write else 1:]
+    runs = [Run(folder, kernel, way) for kernel in kernels for way in ("group", "cdev")]
     text = read(path)
     if write:
         text = document_of(text, runs, folder)

@@ -13,12 +13,13 @@ HF_TESTS_SYSTEM=${HF_TESTS_SYSTEM:-$HF_TESTS_LAB/../system}
 export HF_TESTS_LAB
 . "$HF_TESTS_SYSTEM/functions.sh"
 
-# Skip where the lab cannot be had, or not in a few minutes (`make lab` takes what it needs).
+# requires_lab [next]: skip where the lab, or its newest kernel, cannot be had, or not in a few
+# minutes (`make lab` takes what it needs).
 requires_lab()
 {
 	status_=0
-	timeout -k 5 "${HF_LAB_BUILD_DEADLINE:-240}" "$HF_TOP/lab/build" >"$tmp/lab.log" 2>&1 ||
-		status_=$?
+	timeout -k 5 "${HF_LAB_BUILD_DEADLINE:-240}" "$HF_TOP/lab/build" "$@" >"$tmp/lab.log" \
+		2>&1 || status_=$?
 	case $status_ in
 	0) ;;
 	77) skip "$(tail -n 1 "$tmp/lab.log")" ;;

@@ -1,11 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# vfio-handover.sh short|long: handovers of guests that have a real device of the kernel's, there
+# vfio-handover.sh short|long|next: handovers of guests that have a real device of the kernel's, there
 # and back, and with a target that refuses (vfio-handover.py): the thread guest and a nested KVM
-# guest, by group and by cdev, on both kernels. short has each of these once, long all of each.
+# guest, by group and by cdev, on both kernels. short has each of these once, long all of each; next
+# is short with Debian's newest kernel.
 . "${HF_TESTS_LAB:-$(dirname "$0")}/functions.sh"
-requires_lab
+if [ "${1:-}" = next ]; then requires_lab next; else requires_lab; fi
 
 # in_kernel KERNEL WORDS...: each of them the words of vfio-handover.py for one guest.
 in_kernel()
@@ -46,5 +47,8 @@ long)
 	in_kernel debian "thread group $all" "kvm group $all" "thread group $dma" \
 		"kvm group $dma $host"
 	;;
-*) fail "usage: vfio-handover.sh short|long" ;;
+next)
+	in_kernel next "kvm group $few" "kvm group $dma $host" "thread group $dma"
+	;;
+*) fail "usage: vfio-handover.sh short|long|next" ;;
 esac
