@@ -1,10 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# vfio-handover.sh short|long|next: handovers of guests that have a real device of the kernel's, there
-# and back, and with a target that refuses (vfio-handover.py): the thread guest and a nested KVM
-# guest, by group and by cdev, on both kernels. short has each of these once, long all of each; next
-# is short with Debian's newest kernel.
+# vfio-handover.sh short|long|next: handovers of guests that have a real device of the kernel's,
+# there and back, and with a target that refuses (vfio-handover.py): the thread guest and a nested
+# KVM guest, by group and by cdev, on both kernels. short has each of these once, long all of each;
+# next is for Debian's newest kernel.
 . "${HF_TESTS_LAB:-$(dirname "$0")}/functions.sh"
 if [ "${1:-}" = next ]; then requires_lab next; else requires_lab; fi
 
