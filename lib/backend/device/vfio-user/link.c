@@ -244,9 +244,8 @@ static int receive(struct vu_link *link, const struct vu_header *header, uint8_t
 	if (r == 0 && tail)
 		r = vu_recv_body(link->socket, deadline_ns, tail, size - head);
 	if (r < 0)
-		vu_link_break(link, -ENOTCONN, "%s in the middle of %s%s",
-			      r == -ECONNRESET ? "the connection was closed"
-					       : "the connection stalled",
+		vu_link_break(link, -ENOTCONN, "%s %s the connection in the middle of %s%s",
+			      link->peer, r == -ETIMEDOUT ? "stalled" : "closed",
 			      header->flags & VU_TYPE_MASK ? "the reply to " : "",
 			      vu_command_name(header->command));
 	return r;
@@ -318,9 +317,9 @@ int vu_link_run(struct vu_link *link, int (*on_command)(void *ctx, struct vu_mes
 
 		r = vu_recv_header(link->socket, 0, link->rest_ms, bytes, &m.fds);
 		if (r != 0) {
-			vu_link_break(link, -ENOTCONN, "%s%s",
-				      r > 0 ? link->peer : "the connection failed in a header",
-				      r > 0 ? " closed the connection" : "");
+			vu_link_break(link, -ENOTCONN, "%s %s the connection%s", link->peer,
+				      r == -ETIMEDOUT ? "stalled" : "closed",
+				      r < 0 ? " in the middle of a header" : "");
 		} else if (vu_header_decode(bytes, link->size_max, &m.header, &field) < 0) {
 			vu_link_break(link, -EPROTO, "%s sent a malformed message (%s, field %s)",
 				      link->peer, vu_command_name(m.header.command), field);

@@ -84,6 +84,7 @@ static void carry_out(struct vu_conn *c, struct vu_job *job)
 		r = vu_body_decode(h->command, 0, job->body, h->size - VU_HEADER_BYTES, &b, &field);
 	if (r == 0)
 		r = dispatch(c, job, &b, &a);
+	vu_fds_close(&job->fds); /* the client may count on it when it has its reply */
 	/* A failure to send has broken the connection, which its reader sees. */
 	if (h->flags & VU_NO_REPLY)
 		r = 0;

@@ -32,7 +32,7 @@ static int ask(struct vu_conn *c, uint32_t command, uint64_t iova, uint8_t *buf,
 	struct vu_body b = { .tail = from, .tail_size = from ? size : 0 };
 	uint64_t deadline_ns = time_now_ns() + VU_SERVER_REPLY_S * NS_PER_S;
 	struct vu_link *link = dma_link(c);
-	const char *field = "count";
+	const char *field = NULL;
 	int r;
 
 	b.v[VU_ADDRESS] = iova;
@@ -44,7 +44,7 @@ static int ask(struct vu_conn *c, uint32_t command, uint64_t iova, uint8_t *buf,
 		return r;
 	if (vu_body_decode(command, 1, head, call.size, &b, &field) < 0 || b.v[VU_COUNT] != size) {
 		vu_link_break(link, -EPROTO, "the client sent a malformed reply to %s (field %s)",
-			      vu_command_name(command), field);
+			      vu_command_name(command), field ? field : "count");
 		return -EPROTO;
 	}
 	return 0;
