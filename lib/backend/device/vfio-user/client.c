@@ -311,7 +311,8 @@ static int ask_all(struct vu_client *c, struct hf_error *err)
 	r = vu_state_init(c);
 	if (r < 0)
 		return no(c, err, r, "its migration");
-	return vu_dirty_init(c, err);
+	r = vu_dirty_init(c, err);
+	return r == 0 && vu_link_is_broken(&c->link) ? no(c, err, -ENOTCONN, "its log") : r;
 }
 
 /*
@@ -322,10 +323,13 @@ static int make_run(struct vu_client *c, struct hf_error *err)
 {
 	uint32_t state = HF_DEVICE_ERROR;
 	int r = vu_reset(c);
+	int asked = c->info.mig_flags ? vu_get_state(c, &state) : 0;
 
+	if (vu_link_is_broken(&c->link))
+		return no(c, err, -ENOTCONN, "its reset");
 	if (!c->info.mig_flags)
 		return 0;
-	if (vu_get_state(c, &state) == 0 && state == HF_DEVICE_RUNNING &&
+	if (asked == 0 && state == HF_DEVICE_RUNNING &&
 	    (r == 0 || !(c->info.flags & HF_DEVICE_HAS_RESET)))
 		return 0;
 	return error_set(err, HF_E_DEVICE_STATE, -r,
