@@ -36,6 +36,9 @@
 #define LAPIC_EOI 0xfee000b0
 #define LAPIC_ISR 0xfee00100 /* 32 vectors in each 16 bytes */
 
+#define IOAPIC 0xfec00000
+#define IOAPIC_PINS 24
+
 #define VECTOR_TIMER 0x30
 #define VECTOR_DEVICES 0x40
 #define VECTORS_PER_DEVICE 2 /* completion, beat */
@@ -67,6 +70,7 @@ struct checker {
 		uint32_t kind; /* enum work_device_kind */
 		uint32_t function; /* on bus 0 */
 		uint32_t msi; /* its capability in configuration space; 0: the driver uses none */
+		uint32_t pin; /* an mtty's is used */
 	} devices[WORK_DEVICES_MAX];
 };
 

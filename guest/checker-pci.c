@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The checker guest's PCI: find the devices that there are drivers for on bus 0 by CF8/CFC, enable
- * them, and point the vectors of those with MSI-X, or the one of MSI, at the vCPU that drives them.
- * BARs are where the firmware or the VMM put them.
+ * them, and point the vectors of those with MSI-X, or the one of MSI or of the pin, at the vCPU
+ * that drives them. BARs are where the firmware or the VMM put them.
  */
 #include "boot.h"
 
@@ -10,7 +10,11 @@
 
 #define PCI_COMMAND 0x04
 #define PCI_COMMAND_ON 0x0406u /* memory, bus master, no INTx */
-#define PCI_COMMAND_PORTS 0x0401u /* ports, no INTx */
+#define PCI_COMMAND_PORTS 0x0001u
+#define PCI_COMMAND_NO_PIN 0x0400u
+#define PCI_INTERRUPT 0x3c /* line, pin */
+#define IOAPIC_ENTRY 0x10u /* of pin 0; two registers each */
+#define IOAPIC_LEVEL_LOW 0xa000u
 #define PCI_STATUS_CAPS 0x00100000u
 #define PCI_HEADER 0x0c
 #define PCI_MULTI_FUNCTION 0x00800000u
@@ -76,12 +80,34 @@ static uint64_t ports_read(uint32_t function, uint32_t index)
 	return low & 1 ? low & 0xfffcu : 0;
 }
 
+static void ioapic_write(uint32_t reg, uint32_t value)
+{
+	*(volatile uint32_t *)(uintptr_t)IOAPIC = reg;
+	*(volatile uint32_t *)(uintptr_t)(IOAPIC + 0x10) = value;
+}
+
+/* Its pin to the vCPU that drives it, where the VMM has said which of the IOAPIC's it is. */
+static bool pin_start(uint32_t function, uint32_t device)
+{
+	uint32_t word = config_read(function, PCI_INTERRUPT), line = word & 0xff;
+	uint32_t entry = IOAPIC_ENTRY + 2 * line;
+
+	if ((word >> 8 & 0xff) == 0 || line >= IOAPIC_PINS)
+		return false;
+	ioapic_write(entry + 1, checker.apic_id[device % checker.vcpu_count] << 24);
+	ioapic_write(entry, IOAPIC_LEVEL_LOW | (VECTOR_DEVICES + VECTORS_PER_DEVICE * device));
+	return true;
+}
+
 static bool mtty_start(uint32_t function, uint32_t device)
 {
 	checker.devices[device].kind = WORK_DEVICE_MTTY;
 	checker.devices[device].bars[0] = ports_read(function, 0);
 	checker.devices[device].bars[1] = ports_read(function, 1);
-	config_write(function, PCI_COMMAND, PCI_COMMAND_PORTS);
+	checker.devices[device].pin = pin_start(function, device);
+	config_write(function, PCI_COMMAND,
+		     checker.devices[device].pin ? PCI_COMMAND_PORTS
+						 : PCI_COMMAND_PORTS | PCI_COMMAND_NO_PIN);
 	return checker.devices[device].bars[0] != 0;
 }
 

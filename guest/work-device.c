@@ -11,7 +11,6 @@
 #include "pattern.h"
 
 #define BEAT_POLL_MS 20u
-#define STORM 1000u /* interrupts without reason; a few after a migration are fair (checker.md) */
 
 void work_device_corrupt(struct work *work, uint32_t device, enum work_corrupt what,
 			 uint64_t expected, uint64_t found)
@@ -143,7 +142,7 @@ static void beat_irq_check(struct work *work, uint32_t device, uint64_t last)
 		work_device_corrupt(work, device, WORK_CORRUPT_BEAT_INTERRUPT,
 				    last / HF_SIM_BEATS_PER_IRQ, count);
 	}
-	if (count > last / HF_SIM_BEATS_PER_IRQ + STORM)
+	if (count > last / HF_SIM_BEATS_PER_IRQ + WORK_STORM)
 		work_device_corrupt(work, device, WORK_CORRUPT_INTERRUPT_STORM,
 				    last / HF_SIM_BEATS_PER_IRQ, count);
 }
@@ -226,7 +225,7 @@ static void spurious_add(struct work *work, uint32_t device, uint64_t count)
 	struct work_device *dev = &work->devices[device];
 
 	work_count(&dev->spurious, dev->spurious + count);
-	if (dev->spurious > STORM)
+	if (dev->spurious > WORK_STORM)
 		work_device_corrupt(work, device, WORK_CORRUPT_INTERRUPT_STORM, dev->commands,
 				    dev->spurious);
 }

@@ -3,8 +3,10 @@
  * The workload's driver of the kernel's sample migration driver mtty (samples/vfio-mdev/mtty.c): a
  * PCI card with one or two UARTs, each of which gives back the bytes that it is sent. It has no DMA
  * and no memory; what it holds is a FIFO of 16 bytes and registers. The driver knows at every
- * moment what all of that must be, and looks before each of its commands and in each pass. It polls
- * and asks for no interrupt.
+ * moment what all of that must be, and looks before each of its commands and in each pass. It
+ * polls; but where the card has its interrupt pin, its interrupts have to go on coming: one that
+ * stays masked after a migration is found. They cannot be counted out, since mtty forgets what it
+ * has to say while its pin is masked.
  *
  * It is a driver of mtty, not of a 16550: mtty with all 16 bytes in takes its FIFO for empty, keeps
  * its overrun until a byte finds room, and gives the interrupt's reasons all at once.
@@ -15,6 +17,7 @@
 
 #define PASS_CYCLES 1u /* of each port's commands, since the pass began */
 #define FIFO_MOST (WORK_UART_FIFO - 1)
+#define ASKED_MOST 8u /* reasons for an interrupt, of which one at least must have brought it */
 
 enum reg { REG_DATA, REG_IER, REG_FCR, REG_LCR, REG_MCR, REG_LSR, REG_MSR, REG_SCR, REG_COUNT };
 #define REG_IIR REG_FCR /* when it is read */
@@ -173,11 +176,22 @@ static void settings(struct work *work, uint32_t device, uint32_t port)
 	settings_write(work, device, port);
 }
 
+static void irq_asked(struct work *work, uint32_t device)
+{
+	struct work_device *dev = &work->devices[device];
+
+	if (dev->irq_asked++ == 0)
+		dev->irq_run_ticks = work->vcpus[dev->vcpu].run_ticks;
+	dev->irq_asked_all++;
+}
+
 static void send(struct work *work, uint32_t device, uint32_t port, uint32_t count)
 {
 	struct work_uart *uart = &work->devices[device].uarts[port];
 
 	for (; count > 0; count--) {
+		if ((uart->ier & IER_DATA) && level(uart) == 0)
+			irq_asked(work, device);
 		reg_write(work, device, port, REG_DATA, byte_of(device, port, uart->sent));
 		uart->sent++;
 		uart->overrun = 0;
@@ -219,6 +233,8 @@ static void overrun(struct work *work, uint32_t device, uint32_t port)
 	uart->single = 1;
 	reg_write(work, device, port, REG_FCR, 0);
 	send(work, device, port, 1);
+	if (uart->ier & IER_LINE)
+		irq_asked(work, device);
 	reg_write(work, device, port, REG_DATA, 0xee); /* there is no room for it */
 	uart->overrun = 1;
 }
@@ -290,6 +306,36 @@ static void command(struct work *work, uint32_t device)
 		dev->next_run_ticks += 1000 * work->shared->ticks_per_ms / rate;
 }
 
+/* ---- its interrupt -----------------------------------------------------------------------------
+ */
+
+static bool has_irq(const struct work *work, uint32_t device)
+{
+	return work->env->irq_count(work->env->ctx, device, 0) != UINT64_MAX;
+}
+
+static void irq_step(struct work *work, uint32_t device)
+{
+	struct work_device *dev = &work->devices[device];
+	uint64_t count = work->env->irq_count(work->env->ctx, device, 0);
+	uint64_t waited = work->vcpus[dev->vcpu].run_ticks - dev->irq_run_ticks;
+
+	if (count == UINT64_MAX)
+		return;
+	if (count != dev->irq_seen) {
+		work_count(&dev->irqs, dev->irqs + (count - dev->irq_seen));
+		dev->irq_seen = count;
+		dev->irq_asked = 0;
+	} else if (dev->irq_asked >= ASKED_MOST &&
+		   waited > WORK_LOST_MS * work->shared->ticks_per_ms) {
+		work_device_corrupt(work, device, WORK_CORRUPT_INTERRUPT_LOST, dev->irq_asked_all,
+				    dev->irqs);
+	}
+	if (dev->irqs > dev->irq_asked_all + WORK_STORM)
+		work_device_corrupt(work, device, WORK_CORRUPT_INTERRUPT_STORM, dev->irq_asked_all,
+				    dev->irqs);
+}
+
 /* ---- a step ------------------------------------------------------------------------------------
  */
 
@@ -299,6 +345,7 @@ static void take_over(struct work *work, uint32_t device)
 	struct work_device *dev = &work->devices[device];
 	uint32_t port;
 
+	dev->irq_seen = work->env->irq_count(work->env->ctx, device, 0);
 	for (port = 0; port < dev->port_count; port++) {
 		settings_write(work, device, port);
 		reg_write(work, device, port, REG_FCR, FCR_ON | FCR_CLEAR);
@@ -309,7 +356,7 @@ static void take_over(struct work *work, uint32_t device)
 	dev->state = WORK_DEVICE_IDLE;
 }
 
-/* A pass: every register as it stands now, and every byte of the FIFOs since. */
+/* A pass: every register as it stands now, every byte of the FIFOs since, and an interrupt. */
 static void verify(struct work *work, uint32_t device, uint64_t wanted)
 {
 	struct work_device *dev = &work->devices[device];
@@ -320,12 +367,15 @@ static void verify(struct work *work, uint32_t device, uint64_t wanted)
 		for (port = 0; port < dev->port_count; port++)
 			port_check(work, device, port);
 		dev->cycle_target = dev->commands;
+		dev->irq_target = dev->irqs;
 		if (work->shared->knobs.dma)
 			dev->cycle_target += (uint64_t)PASS_CYCLES * TURN_COUNT * dev->port_count;
+		if (work->shared->knobs.dma && has_irq(work, device))
+			dev->irq_target++;
 		dev->verify_phase = PHASE_CYCLE;
 		return;
 	case PHASE_CYCLE:
-		if (dev->commands < dev->cycle_target)
+		if (dev->commands < dev->cycle_target || dev->irqs < dev->irq_target)
 			return;
 		dev->verify_phase = PHASE_BEGIN;
 		dev->pass_done = wanted;
@@ -346,6 +396,7 @@ void work_mtty_step(struct work *work, uint32_t device)
 		dev->selftest_port = 0;
 		reg_write(work, device, 0, REG_SCR, dev->uarts[0].scr ^ 1);
 	}
+	irq_step(work, device);
 	if (dev->pass_done != wanted)
 		verify(work, device, wanted);
 	if (work->shared->knobs.dma && work->vcpus[dev->vcpu].run_ticks >= dev->next_run_ticks)

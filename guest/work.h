@@ -245,7 +245,8 @@ struct work_device {
 	struct work_uart uarts[WORK_UARTS_MAX];
 
 	uint64_t window_gpa, beats_target; /* of a labdma */
-	uint64_t irq_target, irq_run_ticks;
+	uint64_t irq_target, irq_run_ticks; /* of a labdma or an mtty */
+	uint64_t irq_asked, irq_asked_all; /* of an mtty: reasons for one, since the last; ever */
 	uint32_t scratch, memory_crc;
 	uint32_t irq_number; /* of the last interrupt that it had */
 	uint32_t irq_held; /* enum work_irq_held */
@@ -264,6 +265,7 @@ struct work_env {
 			     uint32_t size);
 	void (*reg_write)(void *ctx, uint32_t device, uint32_t bar, uint32_t offset, uint32_t size,
 			  uint64_t value);
+	/* UINT64_MAX: here an mtty has none. */
 	uint64_t (*irq_count)(void *ctx, uint32_t device, uint32_t vector);
 	/* Of a labdma: hold its interrupt back, or no longer. False: here that cannot be done. */
 	bool (*irq_mask)(void *ctx, uint32_t device, bool masked);
@@ -313,6 +315,7 @@ const char *work_corrupt_text(enum work_corrupt what);
  */
 
 #define WORK_GAP_CLIP_MS 10u /* what a gap of any length adds to run_ticks at most */
+#define WORK_STORM 1000u /* interrupts without reason; a few are fair (checker.md) */
 #define WORK_LOST_MS 5000u /* of run_ticks, after which something that did not come is lost */
 
 static inline void *work_ptr(const struct work *work, uint64_t gpa)

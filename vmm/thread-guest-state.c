@@ -15,7 +15,7 @@
 
 #include "fail.h"
 
-#define STATE_VERSION 5u /* of struct work_shared, work_vcpu, work_device, and those below */
+#define STATE_VERSION 6u /* of struct work_shared, work_vcpu, work_device, and those below */
 #define SHAPE_MAGIC 0x54484f48u
 #define CONFIG_BYTES 256u
 #define REGION_CONFIG 7u

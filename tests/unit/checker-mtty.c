@@ -35,6 +35,8 @@ struct fixture {
 	struct port ports[PORTS];
 	uint64_t now;
 	bool gone;
+	bool has_pin, masked; /* its interrupt, which the guest ends as soon as it has come */
+	uint64_t interrupts;
 	uint8_t *memory;
 	struct work_env env;
 	struct work_shared shared;
@@ -133,23 +135,34 @@ static uint64_t reg_read(void *ctx, uint32_t device, uint32_t bar, uint32_t offs
 	return f->gone ? 0xff : port_read(&f->ports[bar], offset);
 }
 
+/* A byte for an empty FIFO, or for a full one. What comes while it is masked it forgets. */
+static void raise(struct fixture *f, const struct port *p, uint32_t reg)
+{
+	bool data = (p->regs[1] & 1) && p->count == 0,
+	     line = (p->regs[1] & 4) && p->count >= p->most;
+
+	if (reg == 0 && !p->latch && !f->masked && (data || line))
+		f->interrupts++;
+}
+
 static void reg_write(void *ctx, uint32_t device, uint32_t bar, uint32_t offset, uint32_t size,
 		      uint64_t value)
 {
 	struct fixture *f = ctx;
 
 	assert_true(device == 0 && bar < PORTS && offset < 8 && size == 1 && value <= 0xff);
-	if (!f->gone)
-		port_write(&f->ports[bar], offset, (uint8_t)value);
+	if (f->gone)
+		return;
+	raise(f, &f->ports[bar], offset);
+	port_write(&f->ports[bar], offset, (uint8_t)value);
 }
 
 static uint64_t irq_count(void *ctx, uint32_t device, uint32_t vector)
 {
-	(void)ctx;
-	(void)device;
-	(void)vector;
-	fail_msg("it asks for interrupts");
-	return 0;
+	const struct fixture *f = ctx;
+
+	assert_true(device == 0 && vector == 0);
+	return f->has_pin ? f->interrupts : UINT64_MAX;
 }
 
 static uint64_t timer_count(void *ctx, uint32_t vcpu)
@@ -280,6 +293,36 @@ static void left_alone_it_is_clean(void **state)
 	/* A pass has every command of every port. */
 	assert_true(f->device.commands >= 20ull * TURNS * PORTS);
 	assert_true(f->device.uarts[0].received > 100 && f->device.uarts[1].received > 100);
+	end(f);
+}
+
+static void its_interrupts_go_on(void **state)
+{
+	struct fixture *f = begin("dma=1000 rate=1000");
+
+	(void)state;
+	f->has_pin = true;
+	run_passes(f, 20);
+	assert_int_equal(f->shared.corrupt_count, 0);
+	assert_true(f->device.irqs >= 20);
+	assert_int_equal(f->device.irqs, f->device.irq_asked_all);
+	/* Masked for a while, as while it is served. */
+	f->masked = true;
+	run_commands(f, f->device.commands + 100);
+	f->masked = false;
+	run_passes(f, 3);
+	assert_int_equal(f->shared.corrupt_count, 0);
+	/* And one that nobody unmasks any more. */
+	f->masked = true;
+	run_passes(f, 2);
+	assert_int_equal(f->shared.corrupt[0].what, WORK_CORRUPT_INTERRUPT_LOST);
+	end(f);
+	f = begin("dma=1000 rate=1000");
+	f->has_pin = true;
+	run_passes(f, 3);
+	f->interrupts += 2 * WORK_STORM;
+	run_passes(f, 1);
+	assert_int_equal(f->shared.corrupt[0].what, WORK_CORRUPT_INTERRUPT_STORM);
 	end(f);
 }
 
@@ -475,6 +518,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(left_alone_it_is_clean),
+		cmocka_unit_test(its_interrupts_go_on),
 		cmocka_unit_test(without_commands_registers_are_looked_at),
 		cmocka_unit_test(whatever_changes_is_found),
 		cmocka_unit_test(a_fifo_that_is_off_is_found),
