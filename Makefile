@@ -9,7 +9,7 @@ CAMPAIGN_RUNS ?= 1000
 CAMPAIGN_SEED ?= 1
 JOBS := $(shell nproc 2>/dev/null || echo 1)
 
-FUZZERS = body frame guard-link inspect ledger order record stream-header
+FUZZERS = body frame guard-link inspect ledger order record stream-header vfio-user-client vfio-user-message vfio-user-server
 C_FILES = $(shell git ls-files '*.c' '*.h' 2>/dev/null)
 
 .PHONY: all help deps deps-all deps-lab demo check check-all check-campaign check-asan check-tsan \

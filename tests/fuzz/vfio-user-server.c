@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Any octets from a client that has agreed on a version, to a server with a simulated device: it
+ * answers, or ends the connection, and the next client finds it.
+ */
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <holdfast/device-server.h>
+
+#include "backend/device/vfio-user/transport.h"
+#include "base/time.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define DEADLINE_S 60u
+#define EXPECT(what) ((what) ? (void)0 : abort())
+
+static struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+static void *serve(void *arg)
+{
+	struct hf_error err = { 0 };
+
+	EXPECT(hf_device_server_run(arg, &err) == 0);
+	return NULL;
+}
+
+/* Once, for all inputs; it goes with the process. The address is abstract: no file is left. */
+static void start(void)
+{
+	struct hf_device_server_config config = { .size = sizeof(config) };
+	struct hf_device_server *server;
+	pthread_t thread;
+
+	if (address.sun_path[1])
+		return;
+	(void)snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1, "hf-fuzz-%d", getpid());
+	config.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	EXPECT(bind(config.fd, (const struct sockaddr *)&address, sizeof(address)) == 0);
+	EXPECT(listen(config.fd, 4) == 0);
+	EXPECT(hf_device_open("sim:state=4K", "model", &config.device, NULL) == 0);
+	EXPECT(hf_device_server_new(&config, &server, NULL) == 0);
+	EXPECT(pthread_create(&thread, NULL, serve, server) == 0);
+}
+
+static void put(int s, const uint8_t *from, size_t size)
+{
+	union {
+		const uint8_t *from;
+		void *base;
+	} u = { .from = from };
+	struct iovec iov = { u.base, size };
+
+	/* It may have closed meanwhile. */
+	(void)vu_send(s, &iov, 1, NULL, 0, time_now_ns() + DEADLINE_S * NS_PER_S);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct vu_header version = { .command = VU_VERSION, .size = VU_HEADER_BYTES + 4 };
+	uint8_t bytes[VU_HEADER_BYTES + 4] = { 0 }, reply[4096];
+	struct pollfd fd = { .events = POLLIN };
+
+	start();
+	fd.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	EXPECT(connect(fd.fd, (const struct sockaddr *)&address, sizeof(address)) == 0);
+	vu_header_encode(&version, bytes);
+	put(fd.fd, bytes, sizeof(bytes));
+	EXPECT(poll(&fd, 1, (int)DEADLINE_S * 1000) == 1);
+	EXPECT(read(fd.fd, reply, sizeof(reply)) > (ssize_t)sizeof(bytes));
+	put(fd.fd, data, size);
+	(void)shutdown(fd.fd, SHUT_WR);
+	do /* all that it has to say, and its end */
+		EXPECT(poll(&fd, 1, (int)DEADLINE_S * 1000) == 1);
+	while (read(fd.fd, reply, sizeof(reply)) > 0);
+	(void)close(fd.fd);
+	return 0;
+}
