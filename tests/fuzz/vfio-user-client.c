@@ -28,7 +28,7 @@ struct server {
 	size_t size;
 };
 
-/* 0: there is no more to answer with. */
+/* One piece. Its type, or -1: there is no more to answer with. */
 static int answer(struct server *s, int c, const struct vu_header *to)
 {
 	uint8_t bytes[VU_HEADER_BYTES + 255];
@@ -37,7 +37,7 @@ static int answer(struct server *s, int c, const struct vu_header *to)
 	size_t n;
 
 	if (s->size < 2)
-		return 0;
+		return -1;
 	n = s->data[0] < s->size - 2 ? s->data[0] : s->size - 2;
 	h.flags = s->data[1] ^ VU_TYPE_REPLY; /* 0: a reply as it should be */
 	h.size = (uint32_t)(VU_HEADER_BYTES + n);
@@ -47,7 +47,20 @@ static int answer(struct server *s, int c, const struct vu_header *to)
 	s->data += 2 + n;
 	s->size -= 2 + n;
 	iov.iov_len = h.size;
-	return vu_send(c, &iov, 1, NULL, 0, time_now_ns() + DEADLINE_S * NS_PER_S) == 0;
+	if (vu_send(c, &iov, 1, NULL, 0, time_now_ns() + DEADLINE_S * NS_PER_S) < 0)
+		return -1;
+	return (int)(h.flags & VU_TYPE_MASK);
+}
+
+/* Pieces up to one that is a reply: what comes before it is what the server wants to know. */
+static int answer_all(struct server *s, int c, const struct vu_header *to)
+{
+	int type;
+
+	do
+		type = answer(s, c, to);
+	while (type == VU_TYPE_COMMAND);
+	return type == VU_TYPE_REPLY;
 }
 
 static void *serve(void *arg)
@@ -68,7 +81,7 @@ static void *serve(void *arg)
 		EXPECT(vu_header_decode(head, sizeof(body), &h, &field) == 0);
 		if (vu_recv_body(c, deadline_ns, body, h.size - VU_HEADER_BYTES) < 0)
 			break;
-		on = (h.flags & VU_TYPE_MASK) == VU_TYPE_REPLY || answer(s, c, &h);
+		on = (h.flags & VU_TYPE_MASK) == VU_TYPE_REPLY || answer_all(s, c, &h);
 	}
 	(void)close(c);
 	return NULL;

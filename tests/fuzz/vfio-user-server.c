@@ -62,6 +62,15 @@ static void put(int s, const uint8_t *from, size_t size)
 	(void)vu_send(s, &iov, 1, NULL, 0, time_now_ns() + DEADLINE_S * NS_PER_S);
 }
 
+/* Until there is something to read; fuzzers have a timer that interrupts. */
+static void await(struct pollfd *fd)
+{
+	uint64_t deadline_ns = time_now_ns() + DEADLINE_S * NS_PER_S;
+
+	while (poll(fd, 1, 1000) != 1)
+		EXPECT(time_now_ns() < deadline_ns);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct vu_header version = { .command = VU_VERSION, .size = VU_HEADER_BYTES + 4 };
@@ -73,12 +82,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	EXPECT(connect(fd.fd, (const struct sockaddr *)&address, sizeof(address)) == 0);
 	vu_header_encode(&version, bytes);
 	put(fd.fd, bytes, sizeof(bytes));
-	EXPECT(poll(&fd, 1, (int)DEADLINE_S * 1000) == 1);
+	await(&fd);
 	EXPECT(read(fd.fd, reply, sizeof(reply)) > (ssize_t)sizeof(bytes));
 	put(fd.fd, data, size);
 	(void)shutdown(fd.fd, SHUT_WR);
 	do /* all that it has to say, and its end */
-		EXPECT(poll(&fd, 1, (int)DEADLINE_S * 1000) == 1);
+		await(&fd);
 	while (read(fd.fd, reply, sizeof(reply)) > 0);
 	(void)close(fd.fd);
 	return 0;

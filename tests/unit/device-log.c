@@ -180,6 +180,11 @@ static void nonsense_is_refused_as_the_kernel_does(void **state)
 	assert_int_equal(start(b, 4096, &(struct hf_dma_range){ 0x1000, 0 }, 1), -EINVAL);
 	assert_int_equal(start(b, 4096, &(struct hf_dma_range){ UINT64_MAX - 0xfff, 0x2000 }, 1),
 			 -EOVERFLOW);
+	assert_int_equal(start(b, 4096, &(struct hf_dma_range){ 0, 1ull << 62 }, 1), -EOPNOTSUPP);
+	assert_int_equal(
+		start(b, 4096,
+		      (struct hf_dma_range[]){ { 0, 9ull << 40 }, { 1ull << 50, 9ull << 40 } }, 2),
+		-EOPNOTSUPP);
 	many[1].iova = 0;
 	assert_int_equal(start(b, 4096, many, 2), -EINVAL);
 	many[1].iova = 0x1000; /* adjacent is fine */

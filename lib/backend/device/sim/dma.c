@@ -251,11 +251,17 @@ int sim_log_start(struct sim_dma *dma, uint64_t page_size, const struct hf_dma_r
 		  uint32_t count)
 {
 	int r = log_ranges_check(page_size, ranges, count, SIM_LOG_RANGES_MAX);
+	uint64_t left = SIM_LOG_BYTES_MAX;
 
 	if (r < 0)
 		return r;
 	if (dma->logging)
 		return -EINVAL;
+	for (uint32_t i = 0; i < count; i++) {
+		if (ranges[i].size > left)
+			return -EOPNOTSUPP; /* as drivers say it whose devices cannot */
+		left -= ranges[i].size;
+	}
 	dma->ranges = calloc(count, sizeof(dma->ranges[0]));
 	if (!dma->ranges)
 		return -ENOMEM;

@@ -13,6 +13,7 @@
 
 #define SIM_DMA_MAPS_MAX 65535u /* as the kernel's type1 driver */
 #define SIM_LOG_RANGES_MAX 256u
+#define SIM_LOG_BYTES_MAX (16ull << 40) /* of all ranges: 512 MiB for their bits */
 
 struct sim_dma_map {
 	uint64_t iova, size;

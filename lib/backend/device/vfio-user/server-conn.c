@@ -138,14 +138,19 @@ static void *work(void *arg)
 		(void)pthread_cond_broadcast(&c->changed);
 		job_free(job);
 	}
+	(void)pthread_mutex_unlock(&c->lock);
+	return NULL;
+}
+
+/* What nobody carries out any more: its reader may have pushed after the worker had ended. */
+static void queue_done(struct vu_queue *q)
+{
 	while (q->first) {
 		struct vu_job *job = q->first;
 
 		q->first = job->next;
 		job_free(job);
 	}
-	(void)pthread_mutex_unlock(&c->lock);
-	return NULL;
 }
 
 /* ---- taking in ------------------------------------------------------------------------------- */
@@ -420,6 +425,8 @@ void vu_conn_free(struct vu_conn *c, char *ret_why, size_t size)
 		(void)pthread_join(c->use.thread, NULL);
 	if (c->migration.runs)
 		(void)pthread_join(c->migration.thread, NULL);
+	queue_done(&c->use);
+	queue_done(&c->migration);
 	vu_link_why(&c->link, ret_why, size);
 	vu_log_done(c);
 	vu_irqs_done(c);
