@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The link between guards and a peer that is made by hand, frame by frame: strangers, wrong tokens
- * and versions, and each rule of docs/guard-link.md broken once. Who breaks one is told which.
+ * The link between guards: its target, and a source that is made by hand, frame by frame:
+ * strangers, wrong tokens and versions, and each rule of docs/guard-link.md broken once. Who breaks
+ * one is told which.
  */
 #include <errno.h>
 #include <poll.h>
@@ -18,22 +19,7 @@
 
 #include "guard-link-world.h"
 
-#define WINDOW 65536u
-
 static struct world world;
-
-static struct link_frame hello(uint32_t connections, uint32_t connection)
-{
-	struct link_frame frame = { .type = LINK_FRAME_HELLO,
-				    .silence_ms = 60000,
-				    .connection = connection,
-				    .connections = connections,
-				    .attempt = 1,
-				    .window = WINDOW };
-
-	memset(frame.source, 7, sizeof(frame.source));
-	return frame;
-}
 
 /* Says it on a connection of its own; expects to be turned away with a text that has `why`. */
 static void turned_away(const struct link_frame *first, const char *why)
@@ -67,7 +53,7 @@ static int greet(struct link_frame *ret_welcome, bool ready)
 static void target_alone(void)
 {
 	world_prepare(&world);
-	world.target_config.window = WINDOW;
+	world.target_config.window = HAND_WINDOW;
 	world_start_target(&world);
 }
 
@@ -207,24 +193,6 @@ struct breach {
 	struct link_frame frames[3];
 };
 
-#define OPEN_(index_)                                                                              \
-	{                                                                                          \
-		.type = LINK_FRAME_OPEN, .kind = LINK_QEMU, .index = index_                        \
-	}
-#define DATA_(offset_, payload_)                                                                   \
-	{                                                                                          \
-		.type = LINK_FRAME_DATA, .kind = LINK_QEMU, .offset = offset_, .payload = payload_ \
-	}
-#define FIN_(offset_)                                                                              \
-	{                                                                                          \
-		.type = LINK_FRAME_FIN, .kind = LINK_QEMU, .offset = offset_                       \
-	}
-#define STATE_(received_, written_)                                                                \
-	{                                                                                          \
-		.type = LINK_FRAME_STATE, .kind = LINK_QEMU, .offset = received_,                  \
-		.written = written_                                                                \
-	}
-
 /* clang-format off */
 static const struct breach breaches[] = {
 	{ .why = "unknown type 10", .bytes = "\12\0\0\0\0\0\0\0", .size = 8 },
@@ -248,27 +216,27 @@ static const struct breach breaches[] = {
 	{ .why = "DATA: offset 0x8000000000000000", .bytes = "\6\0\0\0\21\0\0\0\2\0\0\0\0\0\0\0"
 	  "\0\0\0\0\0\0\0\200!", .size = 25 },
 	{ .why = "HELLO out of turn", .frames = { { .type = LINK_FRAME_HELLO, .silence_ms = 60000,
-	  .connections = 1, .window = WINDOW } } },
+	  .connections = 1, .window = HAND_WINDOW } } },
 	{ .why = "WELCOME out of turn", .frames = { { .type = LINK_FRAME_WELCOME, .silence_ms = 60000,
-	  .window = WINDOW } } },
+	  .window = HAND_WINDOW } } },
 	{ .why = "READY out of turn", .frames = { { .type = LINK_FRAME_READY } } },
-	{ .why = "OPEN out of turn", .early = true, .frames = { OPEN_(0) } },
-	{ .why = "DATA out of turn", .early = true, .frames = { DATA_(0, 1) } },
-	{ .why = "FIN out of turn", .early = true, .frames = { FIN_(0) } },
+	{ .why = "OPEN out of turn", .early = true, .frames = { HAND_OPEN(0) } },
+	{ .why = "DATA out of turn", .early = true, .frames = { HAND_DATA(0, 1) } },
+	{ .why = "FIN out of turn", .early = true, .frames = { HAND_FIN(0) } },
 	{ .why = "BEAT out of turn", .early = true, .frames = { { .type = LINK_FRAME_BEAT } } },
-	{ .why = "STATE of stream 0, which is not open", .early = true, .frames = { STATE_(0, 0) } },
-	{ .why = "OPEN of stream 1, out of order", .frames = { OPEN_(1) } },
-	{ .why = "OPEN of stream 0, out of order", .frames = { OPEN_(0), OPEN_(0) } },
-	{ .why = "DATA of stream 0, which is not open", .frames = { DATA_(0, 1) } },
-	{ .why = "FIN of stream 0, which is not open", .frames = { FIN_(0) } },
-	{ .why = "STATE of stream 0, which is not open", .frames = { STATE_(0, 0) } },
-	{ .why = "DATA of stream 0 at 1, which is at 0", .frames = { OPEN_(0), DATA_(1, 1) } },
-	{ .why = "DATA of stream 0 overruns its window", .frames = { OPEN_(0), DATA_(0, WINDOW + 1) } },
-	{ .why = "FIN of stream 0 at 1, which is at 0", .frames = { OPEN_(0), FIN_(1) } },
-	{ .why = "FIN of stream 0 at 0, which is at 0, its end", .frames = { OPEN_(0), FIN_(0), FIN_(0) } },
-	{ .why = "DATA of stream 0 at 0, which is at 0, its end", .frames = { OPEN_(0), FIN_(0), DATA_(0, 1) } },
-	{ .why = "STATE of stream 0: more received than was sent", .frames = { OPEN_(0), STATE_(1, 0) } },
-	{ .why = "STATE: more written than received", .frames = { OPEN_(0), STATE_(0, 1) } },
+	{ .why = "STATE of stream 0, which is not open", .early = true, .frames = { HAND_STATE(0, 0) } },
+	{ .why = "OPEN of stream 1, out of order", .frames = { HAND_OPEN(1) } },
+	{ .why = "OPEN of stream 0, out of order", .frames = { HAND_OPEN(0), HAND_OPEN(0) } },
+	{ .why = "DATA of stream 0, which is not open", .frames = { HAND_DATA(0, 1) } },
+	{ .why = "FIN of stream 0, which is not open", .frames = { HAND_FIN(0) } },
+	{ .why = "STATE of stream 0, which is not open", .frames = { HAND_STATE(0, 0) } },
+	{ .why = "DATA of stream 0 at 1, which is at 0", .frames = { HAND_OPEN(0), HAND_DATA(1, 1) } },
+	{ .why = "DATA of stream 0 overruns its window", .frames = { HAND_OPEN(0), HAND_DATA(0, HAND_WINDOW + 1) } },
+	{ .why = "FIN of stream 0 at 1, which is at 0", .frames = { HAND_OPEN(0), HAND_FIN(1) } },
+	{ .why = "FIN of stream 0 at 0, which is at 0, its end", .frames = { HAND_OPEN(0), HAND_FIN(0), HAND_FIN(0) } },
+	{ .why = "DATA of stream 0 at 0, which is at 0, its end", .frames = { HAND_OPEN(0), HAND_FIN(0), HAND_DATA(0, 1) } },
+	{ .why = "STATE of stream 0: more received than was sent", .frames = { HAND_OPEN(0), HAND_STATE(1, 0) } },
+	{ .why = "STATE: more written than received", .frames = { HAND_OPEN(0), HAND_STATE(0, 1) } },
 };
 /* clang-format on */
 
@@ -305,259 +273,29 @@ static void each_breach_of_a_source_ends_the_link_with_its_name(void **state)
 		one_breach(&breaches[i]);
 }
 
-/* ---- a target by hand ---------------------------------------------------------------------- */
+/* ---- anything ------------------------------------------------------------------------------ */
 
-static int listen_fd;
-
-static void source_alone(char uri[256])
+static void any_frames_of_a_source_trip_nothing(void **state)
 {
-	world_prepare(&world);
-	listen_fd = tcp_listen(uri);
-	world.source_config.uri = uri;
-	world.source_config.connections = 1;
-	world_start_source(&world);
-}
-
-/* Accepts the source, and says WELCOME and, if it shall, READY. */
-static int welcome_source(struct link_frame *ret_hello, bool ready)
-{
-	const struct link_frame mine = { .type = LINK_FRAME_READY };
-	struct link_frame frame = { .type = LINK_FRAME_WELCOME,
-				    .silence_ms = 60000,
-				    .window = WINDOW };
-	int fd = tcp_accept(listen_fd);
-
-	hear_frame(fd, LINK_FRAME_HELLO, ret_hello);
-	frame.attempt = ret_hello->attempt;
-	memset(frame.token, 9, sizeof(frame.token));
-	say_frame(fd, &frame);
-	if (!ready)
-		return fd;
-	say_frame(fd, &mine);
-	hear_frame(fd, LINK_FRAME_READY, &frame);
-	return fd;
-}
-
-static void dies_saying(const char *why)
-{
-	const struct told *told = teller_wait(&world.source_told, LINK_DEAD, 0);
-
-	if (!strstr(told->text, why))
-		fail_msg("\"%s\" has no \"%s\"", told->text, why);
-}
-
-static void source_ends(int fd)
-{
-	(void)close(fd);
-	(void)close(listen_fd);
-	world_end(&world);
-}
-
-static void a_source_shows_the_token_that_it_was_given(void **state)
-{
-	struct link_frame first, second;
-	uint8_t zero[LINK_SECRET] = { 0 }, nine[LINK_SECRET];
-	char uri[256];
-	int fd;
+	uint32_t dead = 0;
 
 	(void)state;
-	source_alone(uri);
-	fd = welcome_source(&first, true);
-	assert_memory_equal(first.token, zero, LINK_SECRET);
-	assert_memory_not_equal(first.source, zero, LINK_SECRET);
-	(void)close(fd);
-	fd = welcome_source(&second, true);
-	memset(nine, 9, sizeof(nine));
-	assert_memory_equal(second.token, nine, LINK_SECRET);
-	assert_true(second.attempt > first.attempt);
-	source_ends(fd);
-}
-
-static void a_source_that_is_turned_away_is_dead_with_the_reason(void **state)
-{
-	struct link_frame frame,
-		over = { .type = LINK_FRAME_OVER, .code = HF_E_VERSION, .text = "another version" };
-	char uri[256];
-	int fd;
-
-	(void)state;
-	source_alone(uri);
-	fd = tcp_accept(listen_fd);
-	hear_frame(fd, LINK_FRAME_HELLO, &frame);
-	say_frame(fd, &over);
-	dies_saying("the peer: another version");
-	source_ends(fd);
-}
-
-static void a_source_does_not_take_what_a_target_may_not_say(void **state)
-{
-	static const struct {
-		const char *why;
-		struct link_frame frames[3];
-	} cases[] = {
-		{ "OPEN of stream 0, out of order", { OPEN_(0) } },
-		{ "DATA of stream 0, which is not open", { DATA_(0, 1) } },
-		{ "WELCOME out of turn",
-		  { { .type = LINK_FRAME_WELCOME, .silence_ms = 60000, .window = WINDOW } } },
-	};
-	struct link_frame frame;
-	char uri[256];
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (uint64_t i = 1; i <= 300; i++) {
+		uint64_t seed = i * 0x9e3779b97f4a7c15ull;
+		struct link_frame welcome;
 		int fd;
 
-		source_alone(uri);
-		fd = welcome_source(&frame, true);
-		say_frame(fd, &cases[i].frames[0]);
-		dies_saying(cases[i].why);
-		source_ends(fd);
-	}
-}
-
-static void a_welcome_that_answers_another_greeting_is_a_breach(void **state)
-{
-	struct link_frame frame = { .type = LINK_FRAME_WELCOME,
-				    .silence_ms = 60000,
-				    .window = WINDOW };
-	struct link_frame first;
-	char uri[256];
-	int fd;
-
-	(void)state;
-	source_alone(uri);
-	fd = tcp_accept(listen_fd);
-	hear_frame(fd, LINK_FRAME_HELLO, &first);
-	frame.attempt = first.attempt + 1;
-	say_frame(fd, &frame);
-	dies_saying("WELCOME to another connection");
-	source_ends(fd);
-
-	source_alone(uri);
-	fd = welcome_source(&first, true);
-	(void)close(fd);
-	fd = tcp_accept(listen_fd);
-	hear_frame(fd, LINK_FRAME_HELLO, &first);
-	frame.attempt = first.attempt;
-	memset(frame.token, 8, sizeof(frame.token));
-	say_frame(fd, &frame);
-	dies_saying("WELCOME with another token");
-	source_ends(fd);
-}
-
-/* A stream that has carried "question" to this target, which has written it. */
-static int stream_up(int *ret_near, bool states)
-{
-	struct link_frame frame;
-	const struct link_frame state = STATE_(8, 8);
-	int fd = welcome_source(&frame, true);
-
-	*ret_near = world_connect(&world, LINK_QEMU);
-	say(*ret_near, "question", 8);
-	hear_frame(fd, LINK_FRAME_OPEN, &frame);
-	hear_frame(fd, LINK_FRAME_DATA, &frame);
-	assert_int_equal(frame.payload, 8);
-	hear(fd, "question", 8);
-	if (states)
-		say_frame(fd, &state);
-	return fd;
-}
-
-static void after_a_reconnection_what_was_confirmed_cannot_be_forgotten(void **state)
-{
-	static const struct {
-		const char *why;
-		struct link_frame frame;
-	} cases[] = {
-		{ "STATE of stream 0: less written than before", STATE_(8, 7) },
-		{ "STATE of stream 0: more received than was sent", STATE_(9, 8) },
-		{ "a stream was forgotten", { .type = LINK_FRAME_READY } },
-	};
-	struct link_frame frame, data = DATA_(0, 1);
-	char uri[256];
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		int near, fd;
-
-		source_alone(uri);
-		fd = stream_up(&near, true);
-		say_frame(fd, &data); /* behind it: STATE was looked at when this has arrived */
-		say(fd, "!", 1);
-		hear(near, "!", 1);
+		target_alone();
+		fd = greet(&welcome, i % 8 != 0);
+		for (int j = 0; j < 40 && say_anything(fd, &seed); j++)
+			;
 		(void)close(fd);
-		fd = welcome_source(&frame, false);
-		say_frame(fd, &cases[i].frame);
-		dies_saying(cases[i].why);
-		(void)close(near);
-		source_ends(fd);
+		if (i % 2)
+			(void)poll(NULL, 0, 1); /* it may come to something */
+		dead += teller_count(&world.target_told, LINK_DEAD);
+		world_end(&world);
 	}
-}
-
-static void after_a_reconnection_octets_come_again_from_where_the_target_says(void **state)
-{
-	const struct link_frame ready = { .type = LINK_FRAME_READY };
-	const struct link_frame received = STATE_(5, 0);
-	struct link_frame frame;
-	char uri[256];
-	int near, fd;
-
-	(void)state;
-	source_alone(uri);
-	fd = stream_up(&near, false);
-	(void)close(fd);
-	fd = welcome_source(&frame, false); /* it had five of them */
-	say_frame(fd, &received);
-	say_frame(fd, &ready);
-	hear_frame(fd, LINK_FRAME_STATE, &frame);
-	hear_frame(fd, LINK_FRAME_READY, &frame);
-	hear_frame(fd, LINK_FRAME_DATA, &frame);
-	assert_int_equal(frame.offset, 5);
-	assert_int_equal(frame.payload, 3);
-	hear(fd, "ion", 3);
-	(void)close(fd);
-	fd = welcome_source(&frame, false); /* it has never heard of it */
-	say_frame(fd, &ready);
-	hear_frame(fd, LINK_FRAME_READY, &frame);
-	hear_frame(fd, LINK_FRAME_OPEN, &frame);
-	hear_frame(fd, LINK_FRAME_DATA, &frame);
-	assert_int_equal(frame.offset, 0);
-	hear(fd, "question", 8);
-	(void)close(near);
-	source_ends(fd);
-}
-
-static void a_small_window_of_the_peer_is_kept(void **state)
-{
-	struct link_frame frame;
-	const struct link_frame more = STATE_(WINDOW, 1000);
-	static uint8_t bytes[2 * WINDOW];
-	uint32_t total = 0;
-	char uri[256];
-	int near, fd;
-
-	(void)state;
-	source_alone(uri);
-	fd = welcome_source(&frame, true);
-	near = world_connect(&world, LINK_QEMU);
-	say(near, bytes, sizeof(bytes));
-	hear_frame(fd, LINK_FRAME_OPEN, &frame);
-	while (total < WINDOW) {
-		hear_frame(fd, LINK_FRAME_DATA, &frame);
-		assert_int_equal(recv(fd, bytes, frame.payload, MSG_WAITALL), frame.payload);
-		total += frame.payload;
-	}
-	assert_int_equal(total, WINDOW);
-	say_frame(fd, &more);
-	while (total < WINDOW + 1000) {
-		hear_frame(fd, LINK_FRAME_DATA, &frame);
-		assert_int_equal(recv(fd, bytes, frame.payload, MSG_WAITALL), frame.payload);
-		total += frame.payload;
-	}
-	assert_int_equal(total, WINDOW + 1000);
-	assert_true(is_quiet(fd));
-	(void)close(near);
-	source_ends(fd);
+	assert_true(dead > 50);
 }
 
 int main(void)
@@ -567,13 +305,7 @@ int main(void)
 		cmocka_unit_test(who_speaks_another_language_is_refused_and_changes_nothing),
 		cmocka_unit_test(the_first_source_may_ask_again_until_it_has_shown_its_token),
 		cmocka_unit_test(each_breach_of_a_source_ends_the_link_with_its_name),
-		cmocka_unit_test(a_source_shows_the_token_that_it_was_given),
-		cmocka_unit_test(a_source_that_is_turned_away_is_dead_with_the_reason),
-		cmocka_unit_test(a_source_does_not_take_what_a_target_may_not_say),
-		cmocka_unit_test(a_welcome_that_answers_another_greeting_is_a_breach),
-		cmocka_unit_test(after_a_reconnection_what_was_confirmed_cannot_be_forgotten),
-		cmocka_unit_test(after_a_reconnection_octets_come_again_from_where_the_target_says),
-		cmocka_unit_test(a_small_window_of_the_peer_is_kept),
+		cmocka_unit_test(any_frames_of_a_source_trip_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

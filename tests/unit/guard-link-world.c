@@ -268,7 +268,7 @@ int world_connect(const struct world *world, uint32_t kind)
 	return fd;
 }
 
-static int accept_patiently(int listener)
+int accept_patiently(int listener)
 {
 	struct pollfd poll_fd = { .fd = listener, .events = POLLIN };
 	int fd;
@@ -394,59 +394,18 @@ void flow_join(struct flow *flow)
 			 (unsigned long long)flow->size);
 }
 
-/* ---- by hand ------------------------------------------------------------------------------- */
-
-int tcp_listen(char uri[256])
+void open_pair(const struct world *world, uint32_t kind, int *ret_near, int *ret_far)
 {
-	struct hf_error err;
-	int fd = socket_listen("tcp:127.0.0.1:0", &err);
-
-	assert_true(fd >= 0);
-	(void)snprintf(uri, 256, "tcp:127.0.0.1:%u", socket_port(fd));
-	return fd;
+	*ret_near = world_connect(world, kind);
+	say(*ret_near, "!", 1);
+	*ret_far = world_accept(world, kind);
+	hear(*ret_far, "!", 1);
+	say(*ret_far, "?", 1);
+	hear(*ret_near, "?", 1);
 }
 
-int tcp_accept(int fd)
+void close_both(int a, int b)
 {
-	return accept_patiently(fd);
-}
-
-int tcp_connect(const char *uri)
-{
-	struct hf_error err;
-	int fd = socket_connect(uri, &err);
-
-	if (fd < 0)
-		fail_msg("%s", err.text);
-	patient(fd);
-	return fd;
-}
-
-void say_frame(int fd, const struct link_frame *frame)
-{
-	uint8_t bytes[LINK_FRAME_MAX];
-
-	say(fd, bytes, link_frame_encode(frame, bytes));
-}
-
-void hear_frame(int fd, uint32_t type, struct link_frame *ret)
-{
-	uint8_t bytes[LINK_FRAME_MAX];
-	char why[LINK_WHY_MAX];
-	size_t size = 0;
-	int r;
-
-	do {
-		ssize_t got = recv(fd, bytes + size, 1, 0);
-
-		if (got != 1 || size + 1 == sizeof(bytes))
-			fail_msg("no frame %s: %zd octets and %s", link_frame_name(type), size,
-				 got == 0 ? "the end" : strerror(errno));
-		size++;
-		r = link_frame_decode(bytes, size, ret, why);
-		if (r < 0)
-			fail_msg("%s", why);
-	} while (r == 0);
-	if (type)
-		assert_string_equal(link_frame_name(ret->type), link_frame_name(type));
+	(void)close(a);
+	(void)close(b);
 }

@@ -69,6 +69,10 @@ void say(int fd, const void *bytes, size_t size);
 void hear(int fd, const void *bytes, size_t size); /* exactly these */
 void hear_end(int fd);
 
+/* One stream of a kind, with an octet each way: its ends at the source and at the target. */
+void open_pair(const struct world *world, uint32_t kind, int *ret_near, int *ret_far);
+void close_both(int a, int b);
+
 /* A stream of octets by seed, sent or checked by a thread; then the end of that direction. */
 struct flow {
 	pthread_t thread;
@@ -99,11 +103,35 @@ uint32_t proxy_connections(struct proxy *proxy); /* so far */
 
 /* ---- by hand ------------------------------------------------------------------------------- */
 
+#define HAND_WINDOW 65536u
+
 int tcp_listen(char uri[256]);
-int tcp_accept(int fd);
+int accept_patiently(int listener);
 int tcp_connect(const char *uri);
 void say_frame(int fd, const struct link_frame *frame);
 /* The next frame, without payload; its type has to be this; 0: any. */
 void hear_frame(int fd, uint32_t type, struct link_frame *ret);
+struct link_frame hello(uint32_t connections, uint32_t connection);
+struct link_frame welcome(uint32_t attempt);
+/* A frame that may well be in order, with small numbers; false: nobody listens any more. */
+bool say_anything(int fd, uint64_t *seed);
+
+#define HAND_OPEN(index_)                                                                          \
+	{                                                                                          \
+		.type = LINK_FRAME_OPEN, .kind = LINK_QEMU, .index = index_                        \
+	}
+#define HAND_DATA(offset_, payload_)                                                               \
+	{                                                                                          \
+		.type = LINK_FRAME_DATA, .kind = LINK_QEMU, .offset = offset_, .payload = payload_ \
+	}
+#define HAND_FIN(offset_)                                                                          \
+	{                                                                                          \
+		.type = LINK_FRAME_FIN, .kind = LINK_QEMU, .offset = offset_                       \
+	}
+#define HAND_STATE(received_, written_)                                                            \
+	{                                                                                          \
+		.type = LINK_FRAME_STATE, .kind = LINK_QEMU, .offset = received_,                  \
+		.written = written_                                                                \
+	}
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The link between guards, while its connections hold: octets, ends, order, windows, filters, what
- * is kept, what is left behind. guard-link-loss.c cuts connections; guard-link-peer.c is a peer
- * that breaks the rules.
+ * The link between guards, while its connections hold: octets, order, windows, filters, limits.
+ * guard-link-ends.c ends streams, guard-link-loss.c cuts connections; guard-link-peer.c and
+ * guard-link-source.c are peers that break the rules.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,23 +22,6 @@
 
 static struct world world;
 
-/* One stream of a kind, with an octet each way. */
-static void open_pair(uint32_t kind, int *ret_near, int *ret_far)
-{
-	*ret_near = world_connect(&world, kind);
-	say(*ret_near, "!", 1);
-	*ret_far = world_accept(&world, kind);
-	hear(*ret_far, "!", 1);
-	say(*ret_far, "?", 1);
-	hear(*ret_near, "?", 1);
-}
-
-static void close_both(int a, int b)
-{
-	(void)close(a);
-	(void)close(b);
-}
-
 static void octets_of_many_streams_arrive_whole_both_ways(void **state)
 {
 	enum { STREAMS = 9 };
@@ -51,7 +34,7 @@ static void octets_of_many_streams_arrive_whole_both_ways(void **state)
 	world.source_config.connections = 4;
 	world_start(&world);
 	for (uint32_t i = 0; i < STREAMS; i++)
-		open_pair(i % 3 ? LINK_QEMU : LINK_SESSION, &near[i], &far[i]);
+		open_pair(&world, i % 3 ? LINK_QEMU : LINK_SESSION, &near[i], &far[i]);
 	for (uint32_t i = 0; i < STREAMS; i++) {
 		const uint64_t there = (3u << 20) + 17 * i, back = (1u << 20) + 13 * i;
 
@@ -84,31 +67,6 @@ static void octets_of_many_streams_arrive_whole_both_ways(void **state)
 	world_end(&world);
 }
 
-static void a_half_that_has_ended_leaves_the_other_half(void **state)
-{
-	int near, far;
-
-	(void)state;
-	world_prepare(&world);
-	world_start(&world);
-	open_pair(LINK_QEMU, &near, &far);
-	say(near, "the last words", 14);
-	(void)shutdown(near, SHUT_WR);
-	hear(far, "the last words", 14);
-	hear_end(far);
-	(void)teller_wait_stream(&world.source_told, LINK_LOCAL_END, LINK_QEMU, 0);
-	assert_string_equal(
-		teller_wait_stream(&world.target_told, LINK_PEER_END, LINK_QEMU, 0)->text, "ended");
-	say(far, "an answer to them", 17);
-	hear(near, "an answer to them", 17);
-	assert_true(is_quiet(near));
-	(void)close(far);
-	hear_end(near);
-	(void)teller_wait_stream(&world.source_told, LINK_PEER_END, LINK_QEMU, 0);
-	(void)close(near);
-	world_end(&world);
-}
-
 static void streams_are_opened_in_the_order_of_accept_and_not_before_they_speak(void **state)
 {
 	enum { STREAMS = 8 };
@@ -126,7 +84,7 @@ static void streams_are_opened_in_the_order_of_accept_and_not_before_they_speak(
 		say(near[i], &i, 1);
 	/* What goes to and fro behind them on all connections says that they have arrived. */
 	for (int i = 0; i < 3; i++) {
-		open_pair(LINK_SESSION, &a, &b);
+		open_pair(&world, LINK_SESSION, &a, &b);
 		close_both(a, b);
 	}
 	assert_true(is_quiet(world.listeners[LINK_QEMU]));
@@ -187,8 +145,8 @@ static void a_stream_that_nobody_reads_is_stopped_and_stops_no_other(void **stat
 	world.source_config.connections = 1;
 	world.source_config.window = world.target_config.window = 256 << 10;
 	world_start(&world);
-	open_pair(LINK_QEMU, &near, &far);
-	open_pair(LINK_QEMU, &near2, &far2);
+	open_pair(&world, LINK_QEMU, &near, &far);
+	open_pair(&world, LINK_QEMU, &near2, &far2);
 	stuffed = stuff(near);
 	/* Two windows, and the buffers of four sockets. */
 	assert_true(stuffed >= 512 << 10);
@@ -223,7 +181,7 @@ static void windows_of_the_least_size_and_of_two_sizes_work(void **state)
 		world.source_config.window = windows[i][0];
 		world.target_config.window = windows[i][1];
 		world_start(&world);
-		open_pair(LINK_QEMU, &near, &far);
+		open_pair(&world, LINK_QEMU, &near, &far);
 		to = (struct flow){ .fd = near, .seed = i, .size = 1000001, .sends = true };
 		from = (struct flow){ .fd = far, .seed = i, .size = 1000001 };
 		flow_start(&to);
@@ -291,8 +249,8 @@ static void the_filter_sees_the_way_back_of_qemu_and_nothing_else(void **state)
 	world.target_config.filter = filter;
 	world.target_config.window = LINK_WINDOW_MIN; /* so that it wraps */
 	world_start(&world);
-	open_pair(LINK_QEMU, &near, &far);
-	open_pair(LINK_SESSION, &near2, &far2);
+	open_pair(&world, LINK_QEMU, &near, &far);
+	open_pair(&world, LINK_SESSION, &near2, &far2);
 	say(far, "xaxbxcxd", 8);
 	hear(near, "abcdd", 5);
 	say(far, "xxxx", 4);
@@ -314,191 +272,6 @@ static void the_filter_sees_the_way_back_of_qemu_and_nothing_else(void **state)
 	flow_join(&from);
 	close_both(near, far);
 	close_both(near2, far2);
-	world_end(&world);
-}
-
-/* ---- ends ---------------------------------------------------------------------------------- */
-
-static void a_local_socket_that_is_gone_ends_both_halves(void **state)
-{
-	static const uint8_t bytes[4096];
-	int near, far;
-
-	(void)state;
-	world_prepare(&world);
-	world_start(&world);
-	open_pair(LINK_QEMU, &near, &far);
-	(void)close(far);
-	hear_end(near);
-	/* Its own words go nowhere: it learns that at the latest when it has filled all buffers. */
-	while (send(near, bytes, sizeof(bytes), MSG_NOSIGNAL) > 0)
-		;
-	assert_true(errno == EPIPE || errno == ECONNRESET);
-	(void)teller_wait_stream(&world.target_told, LINK_LOCAL_END, LINK_QEMU, 0);
-	(void)teller_wait_stream(&world.source_told, LINK_PEER_END, LINK_QEMU, 0);
-	(void)close(near);
-	assert_int_equal(link_finish(world.source, LINK_QEMU, 10000000), 0);
-	assert_int_equal(link_finish(world.target, LINK_QEMU, 10000000), 0);
-	world_end(&world);
-}
-
-static void a_socket_that_was_aborted_is_told_as_that(void **state)
-{
-	int near, far;
-
-	(void)state;
-	world_prepare(&world);
-	world_start(&world);
-	open_pair(LINK_SESSION, &near, &far);
-	say(far, "never read", 10);
-	say(near, "read", 4);
-	hear(far, "read", 4);
-	while (is_quiet(near))
-		(void)poll(NULL, 0, 1);
-	(void)close(near); /* with octets unread: ECONNRESET at the other end of it */
-	hear_end(far);
-	assert_string_equal(
-		teller_wait_stream(&world.target_told, LINK_PEER_END, LINK_SESSION, 0)->text,
-		"aborted");
-	(void)close(far);
-	world_end(&world);
-}
-
-static void no_listener_at_the_target_ends_the_stream_with_the_reason(void **state)
-{
-	int near;
-
-	(void)state;
-	world_prepare(&world);
-	(void)close(world.listeners[LINK_QEMU]);
-	world.listeners[LINK_QEMU] = -1;
-	world.target_config.paths[LINK_SESSION] = NULL;
-	world_start(&world);
-	near = world_connect(&world, LINK_QEMU);
-	say(near, "!", 1);
-	hear_end(near);
-	(void)close(near);
-	assert_non_null(
-		strstr(teller_wait_stream(&world.target_told, LINK_LOCAL_END, LINK_QEMU, 0)->text,
-		       "Connection refused"));
-	near = world_connect(&world, LINK_SESSION);
-	say(near, "!", 1);
-	hear_end(near);
-	(void)close(near);
-	assert_non_null(strstr(
-		teller_wait_stream(&world.target_told, LINK_LOCAL_END, LINK_SESSION, 0)->text,
-		"no streams of this kind"));
-	world_end(&world);
-}
-
-static void a_full_backlog_at_the_target_is_waited_for(void **state)
-{
-	enum { STREAMS = 6 };
-	int near[STREAMS], far;
-
-	(void)state;
-	world_prepare(&world);
-	assert_int_equal(listen(world.listeners[LINK_QEMU], 0), 0);
-	world_start(&world);
-	for (uint8_t i = 0; i < STREAMS; i++) {
-		near[i] = world_connect(&world, LINK_QEMU);
-		say(near[i], &i, 1);
-	}
-	for (uint8_t i = 0; i < STREAMS; i++) {
-		far = world_accept(&world, LINK_QEMU);
-		hear(far, &i, 1);
-		close_both(near[i], far);
-	}
-	world_end(&world);
-}
-
-static void what_is_kept_outlives_the_end_of_the_peer_until_it_is_not_kept(void **state)
-{
-	int near, far;
-
-	(void)state;
-	world_prepare(&world);
-	world.source_config.connections = 1;
-	world_start(&world);
-	link_stream_keep(world.source, LINK_QEMU, true);
-	open_pair(LINK_QEMU, &near, &far);
-	(void)close(far);
-	(void)teller_wait_stream(&world.source_told, LINK_PEER_END, LINK_QEMU, 0);
-	say(near, "to nobody", 9);
-	assert_true(is_quiet(near));
-	link_stream_keep(world.source, LINK_QEMU, false);
-	hear_end(near);
-	(void)close(near);
-	world_end(&world);
-}
-
-static void what_is_kept_outlives_the_link_and_can_be_written_to(void **state)
-{
-	int near, far, near2, far2, fd;
-
-	(void)state;
-	world_prepare(&world);
-	world_start(&world);
-	link_stream_keep(world.source, LINK_QEMU, true);
-	open_pair(LINK_QEMU, &near, &far);
-	open_pair(LINK_SESSION, &near2, &far2);
-	world.target = link_free(world.target);
-	assert_string_equal(teller_wait(&world.source_told, LINK_DEAD, 0)->text,
-			    "the peer: the link was closed");
-	hear_end(near2);
-	hear_end(far2);
-	hear_end(far);
-	assert_true(is_quiet(near));
-	fd = link_stream_fd(world.source, LINK_QEMU, 0);
-	assert_true(fd >= 0 && (fcntl(fd, F_GETFD) & FD_CLOEXEC));
-	say(fd, "by hand", 7);
-	(void)close(fd);
-	hear(near, "by hand", 7);
-	assert_true(is_quiet(near));
-	world.source = link_free(world.source);
-	hear_end(near);
-	close_both(near, far);
-	close_both(near2, far2);
-	world_end(&world);
-}
-
-static void a_stream_that_is_not_there_has_no_descriptor(void **state)
-{
-	(void)state;
-	world_prepare(&world);
-	world_start(&world);
-	assert_int_equal(link_stream_fd(world.source, LINK_QEMU, 0), -1);
-	assert_int_equal(link_stream_fd(world.source, LINK_QEMU, LINK_STREAMS_MAX), -1);
-	assert_int_equal(link_stream_fd(world.source, LINK_KINDS, 0), -1);
-	world_end(&world);
-}
-
-static void finishing_waits_for_the_last_octet_at_the_peer(void **state)
-{
-	struct flow to, from;
-	int near, far;
-
-	(void)state;
-	world_prepare(&world);
-	world_start(&world);
-	assert_int_equal(link_finish(world.source, LINK_SESSION, 0), 0);
-	open_pair(LINK_SESSION, &near, &far);
-	to = (struct flow){ .fd = near, .size = 16 << 20, .sends = true, .ends = true };
-	from = (struct flow){ .fd = far, .size = 16 << 20, .ends = true };
-	flow_start(&to);
-	(void)shutdown(far, SHUT_WR);
-	(void)teller_wait_stream(&world.source_told, LINK_PEER_END, LINK_SESSION, 0);
-	assert_int_equal(link_finish(world.target, LINK_SESSION, 1000), HF_E_DEADLINE);
-	flow_start(&from);
-	flow_join(&to);
-	flow_join(&from);
-	assert_int_equal(link_finish(world.source, LINK_SESSION, 10000000), 0);
-	assert_int_equal(link_finish(world.target, LINK_SESSION, 10000000), 0);
-	close_both(near, far);
-	open_pair(LINK_SESSION, &near, &far);
-	world.target = link_free(world.target);
-	assert_int_equal(link_finish(world.source, LINK_SESSION, 10000000), HF_E_CONNECTION_LOST);
-	close_both(near, far);
 	world_end(&world);
 }
 
@@ -529,7 +302,7 @@ static void there_are_as_many_streams_as_there_may_be_and_no_more(void **state)
 	hear_end(more);
 	(void)close(more);
 	assert_int_equal(link_finish(world.source, LINK_QEMU, 10000000), 0);
-	open_pair(LINK_QEMU, &far, &more);
+	open_pair(&world, LINK_QEMU, &far, &more);
 	close_both(far, more);
 	world_end(&world);
 }
@@ -558,42 +331,10 @@ static void an_event_may_ask(void **state)
 	world_start(&world);
 	(void)teller_wait(&world.source_told, LINK_UP, 0);
 	(void)teller_wait(&world.target_told, LINK_UP, 0);
-	open_pair(LINK_QEMU, &near, &far);
+	open_pair(&world, LINK_QEMU, &near, &far);
 	close_both(near, far);
 	(void)teller_wait(&world.source_told, LINK_PEER_END, 0);
 	(void)teller_wait(&world.target_told, LINK_PEER_END, 0);
-	world_end(&world);
-}
-
-static void the_end_of_a_busy_link_is_told_at_once(void **state)
-{
-	struct flow flows[4];
-	int near[2], far[2];
-
-	(void)state;
-	world_prepare(&world);
-	world_start(&world);
-	for (int i = 0; i < 2; i++) {
-		open_pair(LINK_QEMU, &near[i], &far[i]);
-		flows[2 * i] = (struct flow){ .fd = near[i], .size = ~0ull, .sends = true };
-		flows[2 * i + 1] = (struct flow){ .fd = far[i], .size = ~0ull };
-		flow_start(&flows[2 * i]);
-		flow_start(&flows[2 * i + 1]);
-	}
-	for (struct link_progress progress = { 0 }; progress.received < 4 << 20;) {
-		link_progress(world.target, &progress);
-		(void)poll(NULL, 0, 1);
-	}
-	world.source = link_free(world.source);
-	assert_string_equal(teller_wait(&world.target_told, LINK_DEAD, 0)->text,
-			    "the peer: the link was closed");
-	assert_int_equal(teller_count(&world.target_told, LINK_LOST), 0);
-	for (int i = 0; i < 4; i++) {
-		(void)pthread_join(flows[i].thread, NULL); /* their sockets were ended */
-		assert_true(flows[i].wrong);
-	}
-	for (int i = 0; i < 2; i++)
-		close_both(near[i], far[i]);
 	world_end(&world);
 }
 
@@ -610,7 +351,7 @@ static void ipv6_in_brackets_works(void **state)
 	world.target_config.uri = "tcp:[::1]:0";
 	world_start(&world);
 	assert_non_null(strstr(link_uri(world.target), "tcp:[::1]:"));
-	open_pair(LINK_QEMU, &near, &far);
+	open_pair(&world, LINK_QEMU, &near, &far);
 	close_both(near, far);
 	world_end(&world);
 }
@@ -626,7 +367,7 @@ static void unix_sockets_carry_the_link_as_well(void **state)
 	world.target_config.uri = uri;
 	world_start(&world);
 	assert_string_equal(link_uri(world.target), uri);
-	open_pair(LINK_QEMU, &near, &far);
+	open_pair(&world, LINK_QEMU, &near, &far);
 	close_both(near, far);
 	world.target = link_free(world.target);
 	assert_int_not_equal(access(uri + 5, F_OK), 0);
@@ -637,7 +378,6 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(octets_of_many_streams_arrive_whole_both_ways),
-		cmocka_unit_test(a_half_that_has_ended_leaves_the_other_half),
 		cmocka_unit_test(
 			streams_are_opened_in_the_order_of_accept_and_not_before_they_speak),
 		cmocka_unit_test(a_stream_that_says_nothing_and_ends_is_opened_and_ended),
@@ -645,17 +385,8 @@ int main(void)
 		cmocka_unit_test(windows_of_the_least_size_and_of_two_sizes_work),
 		cmocka_unit_test(what_cannot_be_is_refused_when_the_link_is_made),
 		cmocka_unit_test(the_filter_sees_the_way_back_of_qemu_and_nothing_else),
-		cmocka_unit_test(a_local_socket_that_is_gone_ends_both_halves),
-		cmocka_unit_test(a_socket_that_was_aborted_is_told_as_that),
-		cmocka_unit_test(no_listener_at_the_target_ends_the_stream_with_the_reason),
-		cmocka_unit_test(a_full_backlog_at_the_target_is_waited_for),
-		cmocka_unit_test(what_is_kept_outlives_the_end_of_the_peer_until_it_is_not_kept),
-		cmocka_unit_test(what_is_kept_outlives_the_link_and_can_be_written_to),
-		cmocka_unit_test(a_stream_that_is_not_there_has_no_descriptor),
-		cmocka_unit_test(finishing_waits_for_the_last_octet_at_the_peer),
 		cmocka_unit_test(there_are_as_many_streams_as_there_may_be_and_no_more),
 		cmocka_unit_test(an_event_may_ask),
-		cmocka_unit_test(the_end_of_a_busy_link_is_told_at_once),
 		cmocka_unit_test(ipv6_in_brackets_works),
 		cmocka_unit_test(unix_sockets_carry_the_link_as_well),
 	};
