@@ -77,11 +77,10 @@ static void messages_and_a_single_socket_make_no_difference(void **state)
 
 static void what_is_wrong_is_found_through_the_socket(void **state)
 {
-	static const char *const defects[] = { "arc.quiet-in-stop",    "save.split",
-					       "load.empty-refused",   "hostile.appended",
-					       "hostile.truncated",    "log.complete",
-					       "log.report-clears",    "reset.works",
-					       "precopy.initial-bytes" };
+	static const char *const defects[] = { "arc.quiet-in-stop", "load.empty-refused",
+					       "hostile.appended",  "hostile.truncated",
+					       "log.complete",	    "log.report-clears",
+					       "reset.works",	    "precopy.initial-bytes" };
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(defects) / sizeof(defects[0]); i++) {

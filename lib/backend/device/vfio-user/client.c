@@ -135,6 +135,7 @@ static void op_close(void *self)
 		(void)pthread_join(c->reader, NULL);
 	if (c->reads_twin)
 		(void)pthread_join(c->twin_reader, NULL);
+	vu_data_done(c);
 	vu_regions_done(c);
 	if (c->has_twin)
 		vu_link_done(&c->twin);
@@ -351,6 +352,8 @@ static int build(struct vu_client *c, struct hf_error *err)
 		return no(c, err, r, "its reader");
 	c->reads = 1;
 	r = negotiate(c);
+	if (r == 0)
+		r = vu_data_init(c);
 	if (r < 0)
 		return no(c, err, r,
 			  r == -EBUSY ? "it serves another client" : "negotiating the version");

@@ -16,7 +16,8 @@
 #define VU_REGIONS_MAX 64u
 #define VU_IRQS_MAX 8u
 #define VU_VECTORS_MAX 2048u /* MSI-X has no more */
-#define VU_PIPELINE_MAX 8u /* requests for data at once */
+#define VU_PIPELINE_MAX 4u /* requests for data at once */
+#define VU_PIECE_MAX (1024u << 10) /* bytes of data in one of them */
 #define VU_LOG_CHUNK_PAGES (1u << 20) /* of one report */
 
 enum vu_dirty { VU_DIRTY_AUTO, VU_DIRTY_DEVICE, VU_DIRTY_ALL };
@@ -34,6 +35,27 @@ struct vu_config {
 struct vu_irq {
 	uint32_t count;
 	uint32_t enabled; /* vectors that the server may have an eventfd of */
+};
+
+/* A request for data, and what it brought. */
+struct vu_piece {
+	struct vu_call call;
+	uint8_t head[8]; /* argsz and size */
+	uint8_t *data; /* room for a piece */
+	uint32_t size, given; /* bytes that are there, and that were handed out */
+	int waits; /* its reply is to come */
+	int error; /* a negative errno, instead of bytes */
+};
+
+/* The stream being saved, read ahead of whoever reads it. */
+struct vu_ahead {
+	struct vu_piece pieces[VU_PIPELINE_MAX];
+	uint32_t first, count;
+	uint32_t
+		depth; /* how many at once: more while pieces come full, one where little is left */
+	uint64_t initial; /* bytes of it that are initial data */
+	uint64_t given; /* bytes handed out */
+	uint8_t *room;
 };
 
 struct vu_client {
@@ -57,6 +79,7 @@ struct vu_client {
 	/* The session's: one worker at a time. */
 	uint32_t state; /* HF_DEVICE_*, as it was last told */
 	int load_error; /* what the first write that failed said; 0: none did */
+	struct vu_ahead ahead;
 	uint32_t precopy_ended; /* there was nothing more to read, once */
 	uint64_t pass_bytes, last_pass_bytes; /* read since that, and between the last two */
 	enum vu_dirty dirty;
@@ -118,6 +141,13 @@ int vu_state_init(struct vu_client *c);
 int vu_get_state(void *self, uint32_t *ret_state);
 int vu_set_state(void *self, uint32_t state);
 int vu_reset(void *self);
+
+/* ---- client-data.c ---- */
+int vu_data_init(struct vu_client *c); /* -ENOMEM */
+void vu_data_done(struct vu_client *c); /* the connection is broken */
+void vu_data_begin(struct vu_client *c); /* it has begun to save */
+void vu_data_end(struct vu_client *c); /* what was read ahead is of no use any more */
+void vu_data_drain(struct vu_client *c); /* no reply is to come */
 ssize_t vu_read_data(void *self, void *buf, size_t size);
 ssize_t vu_write_data(void *self, const void *buf, size_t size);
 int vu_precopy_info(void *self, uint64_t *ret_initial_bytes, uint64_t *ret_dirty_bytes);
