@@ -20,7 +20,7 @@
 
 #include <holdfast/device-server.h>
 
-#define BYTES (4ull << 30)
+#define BYTES (1ull << 30)
 #define PIECE (1u << 20)
 #define RUNS 5
 
@@ -36,6 +36,18 @@ static double now_s(void)
 
 	(void)clock_gettime(CLOCK_MONOTONIC, &t); /* cannot fail with this clock */
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* CPU time of this process and of another one: what a busy host does not change. */
+static double cpu_s(pid_t other)
+{
+	struct timespec t = { 0 }, u = { 0 };
+	clockid_t clock;
+
+	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	if (clock_getcpuclockid(other, &clock) == 0)
+		(void)clock_gettime(clock, &u);
+	return (double)(t.tv_sec + u.tv_sec) + (double)(t.tv_nsec + u.tv_nsec) / 1e9;
 }
 
 static uint8_t buffer[PIECE];
@@ -123,13 +135,24 @@ static void enter(struct hf_device *d, uint32_t state)
 		die("state");
 }
 
-/* Bytes per second, of at most BYTES. */
-static double read_state(struct hf_device *d)
+/* One copy of at most BYTES. */
+struct rate {
+	double bytes_per_s, cpu_s_per_gib;
+};
+
+static struct rate rate_of(uint64_t bytes, double began_s, double began_cpu_s, pid_t other)
+{
+	return (struct rate){ (double)bytes / (now_s() - began_s),
+			      (cpu_s(other) - began_cpu_s) * (double)(1u << 30) / (double)bytes };
+}
+
+static struct rate read_state(struct hf_device *d, pid_t pid)
 {
 	uint64_t done = 0;
-	double began;
+	double began, cpu;
 
 	enter(d, HF_DEVICE_STOP_COPY);
+	cpu = cpu_s(pid);
 	began = now_s();
 	while (done < BYTES) {
 		ssize_t n = d->ops->read_data(d->self, buffer, sizeof(buffer));
@@ -140,14 +163,15 @@ static double read_state(struct hf_device *d)
 			break;
 		done += (uint64_t)n;
 	}
-	return (double)done / (now_s() - began);
+	return rate_of(done, began, cpu, pid);
 }
 
-static double write_state(struct hf_device *d)
+static struct rate write_state(struct hf_device *d, pid_t pid)
 {
-	double began;
+	double began, cpu;
 
 	enter(d, HF_DEVICE_RESUMING);
+	cpu = cpu_s(pid);
 	began = now_s();
 	for (uint64_t done = 0; done < BYTES;) {
 		ssize_t n = d->ops->write_data(d->self, buffer, sizeof(buffer));
@@ -156,14 +180,15 @@ static double write_state(struct hf_device *d)
 			die("write_data");
 		done += (uint64_t)n;
 	}
-	return (double)BYTES / (now_s() - began);
+	return rate_of(BYTES, began, cpu, pid);
 }
 
-static double bare(void)
+static struct rate bare(void)
 {
 	int pair[2];
 	uint64_t done = 0;
-	double began;
+	double began, cpu;
+	struct rate rate;
 	pid_t pid;
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
@@ -178,6 +203,7 @@ static double bare(void)
 		_exit(0);
 	}
 	(void)close(pair[1]);
+	cpu = cpu_s(pid);
 	began = now_s();
 	while (done < BYTES) {
 		ssize_t n = read(pair[0], buffer, sizeof(buffer));
@@ -186,34 +212,36 @@ static double bare(void)
 			die("bare copy");
 		done += (uint64_t)n;
 	}
-	began = now_s() - began;
+	rate = rate_of(done, began, cpu, pid);
 	(void)close(pair[0]);
 	(void)kill(pid, SIGKILL);
 	(void)waitpid(pid, NULL, 0);
-	return (double)BYTES / began;
+	return rate;
 }
 
 static int ascending(const void *a, const void *b)
 {
-	double x = *(const double *)a, y = *(const double *)b;
+	double x = ((const struct rate *)a)->bytes_per_s, y = ((const struct rate *)b)->bytes_per_s;
 
 	return (x > y) - (x < y);
 }
 
-static double median(double *values)
+static struct rate median(struct rate *values)
 {
 	qsort(values, RUNS, sizeof(values[0]), ascending);
 	return values[RUNS / 2];
 }
 
-static void line(const char *what, double value, double base)
+static void line(const char *what, struct rate rate, struct rate base)
 {
-	(void)printf("%-28s %8.0f MB/s  %.2f of the bare copy\n", what, value / 1e6, value / base);
+	(void)printf("%-28s %6.0f MB/s, %.2f of the bare copy; CPU %.3f s/GiB, %.2f of it\n", what,
+		     rate.bytes_per_s / 1e6, rate.bytes_per_s / base.bytes_per_s,
+		     rate.cpu_s_per_gib, rate.cpu_s_per_gib / base.cpu_s_per_gib);
 }
 
 int main(int argc, char **argv)
 {
-	double bares[RUNS], reads[RUNS], writes[RUNS], own[RUNS], base;
+	struct rate bares[RUNS], reads[RUNS], writes[RUNS], own[RUNS], base;
 	struct hf_device device;
 	pid_t pid;
 
@@ -222,8 +250,8 @@ int main(int argc, char **argv)
 	pid = start(&device, NULL);
 	for (int i = 0; i < RUNS; i++) { /* in turn: a host's mood is everybody's */
 		bares[i] = bare();
-		reads[i] = read_state(&device);
-		writes[i] = write_state(&device);
+		reads[i] = read_state(&device, pid);
+		writes[i] = write_state(&device, pid);
 	}
 	stop(&device, pid);
 	base = median(bares);
@@ -233,7 +261,7 @@ int main(int argc, char **argv)
 	if (argc > 1) {
 		pid = start(&device, argv[1]);
 		for (int i = 0; i < RUNS; i++)
-			own[i] = read_state(&device);
+			own[i] = read_state(&device, pid);
 		stop(&device, pid);
 		line(argv[1], median(own), base);
 	}
