@@ -24,6 +24,8 @@
 #define BACKOFF_FIRST_US 10000u
 #define BACKOFF_MAX_US 500000u
 #define GOODBYE_US 500000u
+/* Octets that the kernel takes before it can send them: others of the connection wait behind. */
+#define UNSENT_MAX (256 << 10)
 #define ROUNDS 64 /* of the pump, before the epoll is asked again */
 #define EVENTS 64
 #define NEVER UINT64_MAX
@@ -73,6 +75,15 @@ void link_connection_free(struct link_connection *connection)
 }
 
 /* ---- sockets ------------------------------------------------------------------------------- */
+
+/* Best effort: a UNIX socket has none of it. */
+void link_tune(int fd)
+{
+	const int on = 1, unsent = UNSENT_MAX;
+
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
+}
 
 static void drop_socket(struct link_connection *connection)
 {
@@ -157,7 +168,6 @@ static void say_hello(struct link_connection *connection)
 
 static void connected(struct link_connection *connection)
 {
-	const int on = 1;
 	int cause = 0;
 	socklen_t length = sizeof(cause);
 
@@ -167,8 +177,7 @@ static void connected(struct link_connection *connection)
 		link_connection_lost(connection, "connect: %s", strerror(cause));
 		return;
 	}
-	/* A UNIX socket has none of it. */
-	(void)setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	link_tune(connection->fd);
 	connection->readable = connection->writable = true;
 	say_hello(connection);
 }

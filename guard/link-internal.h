@@ -206,6 +206,7 @@ void *link_keeper_run(void *link);
 int link_connection_new(struct link *link, uint32_t number);
 int link_connection_start(struct link_connection *connection);
 void link_connection_free(struct link_connection *connection);
+void link_tune(int fd);
 /* The socket is gone; the source tries again. */
 __attribute__((format(printf, 2, 3))) void link_connection_lost(struct link_connection *connection,
 								const char *format, ...);

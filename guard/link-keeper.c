@@ -5,8 +5,6 @@
  * anybody else hears of them: a stranger changes nothing. It also watches the deadline.
  */
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -211,14 +209,12 @@ static void hear(struct keeper *keeper, struct guest *guest)
 static void accept_guest(struct keeper *keeper)
 {
 	struct guest *place = NULL;
-	const int on = 1;
 	int fd;
 
 	nonblocking_accept(keeper, keeper->link->listen_fd, &fd);
 	if (fd < 0)
 		return;
-	/* A UNIX socket has none of it. */
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	link_tune(fd);
 	for (uint32_t i = 0; i < GUESTS_MAX; i++) {
 		struct guest *guest = &keeper->guests[i];
 
