@@ -31,7 +31,7 @@ enum link_event_kind {
 	LINK_LOST, /* one of them is not any more; text: why */
 	LINK_BACK, /* all of them are there again */
 	LINK_DEAD, /* final; text: why. No stream moves any more */
-	LINK_OPENED, /* a stream, whose local socket is there; also before LINK_UP, while LINK_LOST */
+	LINK_OPENED, /* a stream, whose local socket is there; also before LINK_UP */
 	LINK_LOCAL_END, /* the local socket of the stream ended or failed; text: how */
 	LINK_PEER_END, /* the peer's; all octets before it were given to the local one; text: how */
 };
