@@ -24,6 +24,35 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct sockaddr_un address = { .sun_family = AF_UNIX };
 
+static struct hf_device_server_config config = { .size = sizeof(config) };
+static struct hf_device_server *server;
+static pthread_t thread;
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static uint64_t left; /* clients */
+
+static void on_event(void *ctx, uint32_t event, const char *text)
+{
+	(void)ctx, (void)text;
+	(void)pthread_mutex_lock(&lock);
+	left += event == HF_DEVICE_SERVER_LEFT;
+	(void)pthread_cond_signal(&changed);
+	(void)pthread_mutex_unlock(&lock);
+}
+
+/* Until nothing of the last client is left: what then is, is a leak. */
+static void await_left(void)
+{
+	static uint64_t clients;
+
+	clients++;
+	(void)pthread_mutex_lock(&lock);
+	while (left < clients) /* fuzzers have a deadline for each input */
+		(void)pthread_cond_wait(&changed, &lock);
+	(void)pthread_mutex_unlock(&lock);
+}
+
 static void *serve(void *arg)
 {
 	struct hf_error err = { 0 };
@@ -32,22 +61,29 @@ static void *serve(void *arg)
 	return NULL;
 }
 
-/* Once, for all inputs; it goes with the process. The address is abstract: no file is left. */
+/* So that what is left over at the end is a leak. */
+static void stop(void)
+{
+	hf_device_server_stop(server);
+	(void)pthread_join(thread, NULL);
+	server = hf_device_server_free(server);
+	hf_device_close(&config.device);
+}
+
+/* Once, for all inputs. The address is abstract: no file is left. */
 static void start(void)
 {
-	struct hf_device_server_config config = { .size = sizeof(config) };
-	struct hf_device_server *server;
-	pthread_t thread;
-
 	if (address.sun_path[1])
 		return;
 	(void)snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1, "hf-fuzz-%d", getpid());
 	config.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	EXPECT(bind(config.fd, (const struct sockaddr *)&address, sizeof(address)) == 0);
 	EXPECT(listen(config.fd, 4) == 0);
+	config.event = on_event;
 	EXPECT(hf_device_open("sim:state=4K", "model", &config.device, NULL) == 0);
 	EXPECT(hf_device_server_new(&config, &server, NULL) == 0);
 	EXPECT(pthread_create(&thread, NULL, serve, server) == 0);
+	(void)atexit(stop);
 }
 
 static void put(int s, const uint8_t *from, size_t size)
@@ -90,5 +126,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		await(&fd);
 	while (read(fd.fd, reply, sizeof(reply)) > 0);
 	(void)close(fd.fd);
+	await_left();
 	return 0;
 }
