@@ -273,9 +273,16 @@ static int misplaced(const struct arguments *arguments, const char *verb)
 {
 	static const struct {
 		const char *option, *verbs;
-	} where[] = { { "tap", "check" },	{ "only", "check" },	  { "list", "check" },
-		      { "second", "check" },	{ "dangerous", "check" }, { "deadline", "check" },
-		      { "force", "save load" }, { "socket", "serve" },	  { "filter", "serve" } };
+	} where[] = { { "json", "info check save load" },
+		      { "tap", "check" },
+		      { "only", "check" },
+		      { "list", "check" },
+		      { "second", "check" },
+		      { "dangerous", "check" },
+		      { "deadline", "check" },
+		      { "force", "save load" },
+		      { "socket", "serve" },
+		      { "filter", "serve" } };
 
 	for (uint32_t i = 0; i < sizeof(where) / sizeof(where[0]); i++)
 		if (command_has(arguments, where[i].option) && !strstr(where[i].verbs, verb))

@@ -67,6 +67,49 @@ there_and_back()
 	vm_wait back 20 || fail "the status of back: $?"
 }
 
+# ---- serving: usage, several devices, the end
+
+x="--socket $tmp/x"
+for words in 'serve' 'serve sim' "serve $x sim sim" "serve $x --socket $tmp/y sim" \
+	"serve $x --filter nonsense sim" "serve --json $x sim"; do
+	status=0
+	# shellcheck disable=SC2086 # words
+	timeout 20 "$HOLDFAST" device $words >"$tmp/out" 2>"$tmp/err" || status=$?
+	equals "status of 'device $words'" "$status" 2
+done
+status=0
+"$HOLDFAST" device serve --socket "$tmp/x" sim:state=3 >"$tmp/out" 2>"$tmp/err" || status=$?
+equals 'status with a device that is none' "$status" 4
+file_has "$tmp/err" 'state cannot be "3"'
+"$HOLDFAST" device serve --socket "$tmp/x" sim:state=1M --socket "$tmp/y" sim:flags=1,logging=off \
+	>/dev/null 2>"$tmp/two.log" &
+two=$!
+cleanup_fn end_server "$two"
+"$PYTHON" "$HF_TESTS_SYSTEM/wait.py" line "$tmp/two.log" "serving sim:flags.* at $tmp/y" 30 \
+	>/dev/null
+succeeds "$HOLDFAST" device info "vfio-user=$tmp/x"
+file_has "$tmp/out" '^model +sim-1/basic/1048576$'
+file_has "$tmp/out" '^has +DMA logging$'
+succeeds "$HOLDFAST" device info "vfio-user:$tmp/y,timeout=20"
+file_has "$tmp/out" '^lacks +P2P'
+file_has "$tmp/out" '^lacks +PRE_COPY'
+file_has "$tmp/out" '^lacks +DMA logging: all that it may write'
+succeeds "$HOLDFAST" device info --json "vfio-user:$tmp/y"
+matches 'dirty-all' "$(json .dirty-all "$tmp/out")" '[Tt]rue'
+refuses "$HOLDFAST" device serve --socket "$tmp/y" sim
+file_has "$tmp/err" 'is there, and in use'
+succeeds "$HOLDFAST" device save "vfio-user:$tmp/x" "$tmp/state"
+succeeds "$HOLDFAST" device load sim:state=1M "$tmp/state" # the same model, in this process
+kill -TERM "$two"
+status=0
+wait_exit "$two" 20 || status=$?
+equals 'status of a server that was stopped' "$status" 0
+for file in "$tmp/x" "$tmp/y"; do
+	[ ! -e "$file" ] || fail "$file is left behind"
+done
+
+# ---- guests
+
 serve a sim:state=1M
 serve b sim:state=1M
 machine='--guest thread --name threads --memory 64M --vcpus 2'
