@@ -10,13 +10,20 @@
 #include "base/error.h"
 #include "engine/actions.h"
 
+/*
+ * A machine may have connections of its own (to an emulator in another process). That one of them
+ * is gone must not be taken for the peer's, after which a better reason would be waited for.
+ */
 static void on_machine_done(struct session *session, const struct job *job)
 {
 	static const char *const names[] = { "stop", "run", "check", "save", "load", "throttle" };
+	struct job judged = *job;
 
-	trace(session, HF_TRACE_MACHINE, names[job->arg[0]], 0, (uint64_t)(int64_t)job->code,
+	if (job->code == HF_E_CONNECTION_LOST)
+		judged.code = judged.err.code = HF_E_MACHINE_STATE;
+	trace(session, HF_TRACE_MACHINE, names[job->arg[0]], 0, (uint64_t)(int64_t)judged.code,
 	      job->end_ns - job->begin_ns, 0);
-	phase_job_done(session, job);
+	phase_job_done(session, &judged);
 }
 
 enum what { STOP, RUN, CHECK, SAVE, LOAD, THROTTLE };

@@ -103,6 +103,41 @@ static void test_a_device_that_is_not_heard_once_is_not_reset(void **state)
 	}
 }
 
+static int lost(void *self, struct hf_error *err)
+{
+	(void)self;
+	*err = (struct hf_error){ .code = HF_E_CONNECTION_LOST, .text = "the emulator is gone" };
+	return err->code;
+}
+
+/* A machine in another process may lose it; that is no word on the connection to the peer. */
+static void test_a_connection_that_a_machine_lost_is_not_the_peers(void **state)
+{
+	struct pair_config config = small;
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct hf_machine_ops ops;
+		struct pair pair;
+
+		pair_init(&pair, &config);
+		ops = *pair.source.config.machine.ops;
+		if (i == 0)
+			ops.stop = lost;
+		else
+			ops.run = lost;
+		pair.source.config.machine.ops = &ops;
+		if (i == 1)
+			add_filter(&pair.target, "fault:device[0].set_state=STOP:1:EIO");
+		pair_run(&pair);
+		assert_int_equal(pair.source.outcome, i == 0 ? HF_OUTCOME_HOME : HF_OUTCOME_LOST);
+		assert_int_equal(pair.source.error.code, HF_E_MACHINE_STATE);
+		assert_non_null(strstr(pair.source.error.text, "the emulator is gone"));
+		assert_int_equal(pair.target.outcome, HF_OUTCOME_FAILED);
+		pair_done(&pair);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -110,6 +145,7 @@ int main(void)
 		cmocka_unit_test(test_a_ledger_that_has_answered_since_is_no_reason),
 		cmocka_unit_test(test_the_reason_of_an_earlier_handover_is_not_ours),
 		cmocka_unit_test(test_a_device_that_is_not_heard_once_is_not_reset),
+		cmocka_unit_test(test_a_connection_that_a_machine_lost_is_not_the_peers),
 	};
 
 	return cmocka_run_group_tests_name("session-reasons", tests, NULL, NULL);
