@@ -16,6 +16,7 @@
 #define HOLDFAST_SESSION_H
 
 #include <stdint.h>
+#include <sys/types.h>
 
 #include <holdfast/backend.h>
 #include <holdfast/error.h>
@@ -206,6 +207,12 @@ struct hf_progress {
  * that its sessions use. Errors: HF_E_SYSTEM.
  */
 int hf_side_default(char ret_side[HF_NAME_MAX], struct hf_error *err);
+
+/*
+ * The same of another process of this host, for who acts for the VMM that has the guest. Errors:
+ * HF_E_SYSTEM (there is no such process).
+ */
+int hf_side_of(pid_t pid, char ret_side[HF_NAME_MAX], struct hf_error *err);
 
 /*
  * A guest was booted here, not migrated: from now on the ledger's record says that it is side's.

@@ -31,9 +31,9 @@ static void fill_defaults(struct hf_config *config)
 }
 
 /* HOSTNAME.PID.START: the same for all sessions of a process, and no other's. */
-HF_EXPORT int hf_side_default(char ret_side[HF_NAME_MAX], struct hf_error *err)
+HF_EXPORT int hf_side_of(pid_t pid, char ret_side[HF_NAME_MAX], struct hf_error *err)
 {
-	char side[HF_NAME_MAX] = { 0 };
+	char side[HF_NAME_MAX] = { 0 }, path[32];
 	struct utsname host;
 	unsigned long long start = 0;
 	char line[1024], *close;
@@ -41,11 +41,12 @@ HF_EXPORT int hf_side_default(char ret_side[HF_NAME_MAX], struct hf_error *err)
 
 	if (uname(&host) < 0)
 		return error_set(err, HF_E_SYSTEM, errno, "uname");
-	stat = fopen("/proc/self/stat", "re");
+	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	stat = fopen(path, "re");
 	if (!stat || !fgets(line, sizeof(line), stat)) {
 		if (stat)
 			(void)fclose(stat);
-		return error_set(err, HF_E_SYSTEM, errno, "/proc/self/stat");
+		return error_set(err, HF_E_SYSTEM, errno, "%s", path);
 	}
 	(void)fclose(stat);
 	close = strrchr(line, ')'); /* the name may hold anything; 20 fields behind it: start */
@@ -53,10 +54,15 @@ HF_EXPORT int hf_side_default(char ret_side[HF_NAME_MAX], struct hf_error *err)
 			     " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d "
 			     "%*d %*d %llu",
 			     &start) != 1)
-		return error_set(err, HF_E_SYSTEM, 0, "/proc/self/stat cannot be read");
-	(void)snprintf(side, HF_NAME_MAX, "%.32s.%d.%llu", host.nodename, (int)getpid(), start);
+		return error_set(err, HF_E_SYSTEM, 0, "%s cannot be read", path);
+	(void)snprintf(side, HF_NAME_MAX, "%.32s.%d.%llu", host.nodename, (int)pid, start);
 	memcpy(ret_side, side, HF_NAME_MAX);
 	return 0;
+}
+
+HF_EXPORT int hf_side_default(char ret_side[HF_NAME_MAX], struct hf_error *err)
+{
+	return hf_side_of(getpid(), ret_side, err);
 }
 
 static bool name_ok(const char *name)
