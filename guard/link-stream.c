@@ -108,7 +108,9 @@ void link_stream_free(struct link_stream *stream)
 	if (!stream)
 		return;
 	if (stream->fd >= 0) {
-		(void)shutdown(stream->fd, SHUT_RDWR); /* a duplicate may be open somewhere */
+		/* A duplicate may be open somewhere. Of one to be kept that is what keeps it. */
+		if (!atomic_load(&stream->link->keep[stream->kind]))
+			(void)shutdown(stream->fd, SHUT_RDWR);
 		(void)close(stream->fd);
 	}
 	ring_done(&stream->out);

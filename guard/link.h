@@ -102,7 +102,8 @@ int link_stream_fd(struct link *link, uint32_t stream_kind, uint32_t index);
 
 /*
  * Keep: neither the peer's end nor the death of the link ends a local socket of this kind, not even
- * half of it; only link_free() does. Without it again, what was put off happens.
+ * half of it; only link_free() does, and then who has a duplicate of it keeps the connection.
+ * Without it again, what was put off happens.
  */
 void link_stream_keep(struct link *link, uint32_t stream_kind, bool keep);
 
