@@ -4,7 +4,7 @@
 #define TOOLS_ASK_H
 
 #include "tools/command.h"
-#include "tools/qmp-client.h"
+#include "guard/qmp-client.h"
 
 #define ASK_TIMEOUT_MS 30000u
 

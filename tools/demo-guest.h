@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "tools/qmp-client.h"
+#include "guard/qmp-client.h"
 
 #define DEMO_ARGUMENTS_MAX 64u
 

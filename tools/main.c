@@ -21,6 +21,7 @@ const struct command *const commands[] = {
 	&command_ledger,
 	&command_device,
 	&command_inspect,
+	&command_guard,
 	&command_replay,
 	&command_demo,
 	&command_explain,

@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 #include "tests/unit/qmp-fake-session.h"
-#include "tools/qmp-client.h"
+#include "guard/qmp-client.h"
 #include "vmm/control.h"
 
 #define TIMEOUT_MS 10000u

@@ -10,8 +10,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "tools/qmp-client.h"
-#include "vmm/control-loop.h"
+#include "guard/fail.h"
+#include "guard/qmp-client.h"
+#include "guard/socket.h"
 
 #define LINE_MAX_BYTES (8u << 20) /* the longest answer; query-timeline's is below 4 MiB */
 
@@ -46,7 +47,7 @@ static int wait_for(const struct qmp_client *client, short events, uint64_t dead
 		if (n == 0)
 			return 0;
 		if (errno != EINTR)
-			return control_error(err, HF_E_SYSTEM, errno, "poll");
+			return guard_fail(err, HF_E_SYSTEM, errno, "poll");
 	}
 }
 
@@ -58,12 +59,12 @@ static int make_room(struct qmp_client *client, struct hf_error *err)
 	if (client->used < client->room)
 		return 0;
 	if (room > LINE_MAX_BYTES)
-		return control_error(err, HF_E_PROTOCOL, 0,
-				     "the control socket sent a line longer than %u bytes",
-				     LINE_MAX_BYTES);
+		return guard_fail(err, HF_E_PROTOCOL, 0,
+				  "the control socket sent a line longer than %u bytes",
+				  LINE_MAX_BYTES);
 	grown = realloc(client->input, room);
 	if (!grown)
-		return control_error(err, HF_E_NO_MEMORY, ENOMEM, "an answer");
+		return guard_fail(err, HF_E_NO_MEMORY, ENOMEM, "an answer");
 	client->input = grown;
 	client->room = room;
 	return 0;
@@ -89,8 +90,7 @@ static int take_line(struct qmp_client *client, json_t **ret_message, struct hf_
 	client->searched = 0;
 	if (!json_is_object(*ret_message)) {
 		json_decref(*ret_message);
-		return control_error(err, HF_E_PROTOCOL, 0,
-				     "what listens there does not speak QMP");
+		return guard_fail(err, HF_E_PROTOCOL, 0, "what listens there does not speak QMP");
 	}
 	return 1;
 }
@@ -114,35 +114,55 @@ static int next_message(struct qmp_client *client, uint64_t deadline_ms, json_t 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			return control_error(err, HF_E_CONNECTION_LOST, n < 0 ? errno : 0,
-					     "the guest's process closed its control socket");
+			return guard_fail(err, HF_E_CONNECTION_LOST, n < 0 ? errno : 0,
+					  "the guest's process closed its control socket");
 		client->used += (size_t)n;
 	}
 }
 
-static int send_all(struct qmp_client *client, const char *text, uint64_t deadline_ms,
+/* The descriptor, if there is one (not -1), goes with the first bytes. */
+static ssize_t send_some(const struct qmp_client *client, const char *text, size_t length, int fd)
+{
+	union {
+		struct cmsghdr head;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control = { .head = { .cmsg_len = CMSG_LEN(sizeof(int)),
+				.cmsg_level = SOL_SOCKET,
+				.cmsg_type = SCM_RIGHTS } };
+	struct iovec iov = { .iov_base = (char *)(uintptr_t)text, .iov_len = length };
+	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (fd >= 0) {
+		memcpy(CMSG_DATA(&control.head), &fd, sizeof(fd));
+		message.msg_control = &control;
+		message.msg_controllen = sizeof(control.space);
+	}
+	return sendmsg(client->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static int send_all(struct qmp_client *client, const char *text, int fd, uint64_t deadline_ms,
 		    struct hf_error *err)
 {
 	size_t left = strlen(text);
 
 	while (left > 0) {
-		ssize_t n = send(client->fd, text, left, MSG_NOSIGNAL | MSG_DONTWAIT);
+		ssize_t n = send_some(client, text, left, fd);
 		int result = 1;
 
 		if (n < 0 && errno == EAGAIN)
 			result = wait_for(client, POLLOUT, deadline_ms, err);
 		else if (n < 0 && errno != EINTR)
-			return control_error(err, HF_E_CONNECTION_LOST, errno,
-					     "the guest's process closed its control socket");
+			return guard_fail(err, HF_E_CONNECTION_LOST, errno,
+					  "the guest's process closed its control socket");
 		if (result < 0)
 			return result;
 		if (result == 0)
-			return control_error(
-				err, HF_E_DEADLINE, 0,
-				"the guest's process does not read its control socket");
+			return guard_fail(err, HF_E_DEADLINE, 0,
+					  "the guest's process does not read its control socket");
 		if (n > 0) {
 			text += n;
 			left -= (size_t)n;
+			fd = -1;
 		}
 	}
 	return 0;
@@ -158,8 +178,8 @@ static json_t *open_answer(json_t *message, const char *command, struct hf_error
 	if (value)
 		json_incref(value);
 	else
-		(void)control_error(err, text ? HF_E_REFUSED : HF_E_PROTOCOL, 0, "%s",
-				    text ? text : command);
+		(void)guard_fail(err, text ? HF_E_REFUSED : HF_E_PROTOCOL, 0, "%s",
+				 text ? text : command);
 	json_decref(message);
 	return value;
 }
@@ -167,7 +187,7 @@ static json_t *open_answer(json_t *message, const char *command, struct hf_error
 static int keep_event(struct qmp_client *client, json_t *event, struct hf_error *err)
 {
 	if (json_array_append_new(client->events, event))
-		return control_error(err, HF_E_NO_MEMORY, ENOMEM, "events");
+		return guard_fail(err, HF_E_NO_MEMORY, ENOMEM, "events");
 	return 0;
 }
 
@@ -179,8 +199,8 @@ static bool is_answer(const struct qmp_client *client, const json_t *message)
 	return !id || json_integer_value(id) == client->last_id;
 }
 
-json_t *qmp_client_call(struct qmp_client *client, const char *command, json_t *arguments,
-			uint32_t timeout_ms, struct hf_error *err)
+json_t *qmp_client_call_fd(struct qmp_client *client, const char *command, json_t *arguments,
+			   int fd, uint32_t timeout_ms, struct hf_error *err)
 {
 	uint64_t deadline_ms = now_ms() + timeout_ms;
 	json_t *request, *message;
@@ -192,17 +212,17 @@ json_t *qmp_client_call(struct qmp_client *client, const char *command, json_t *
 	text = request ? json_dumps(request, JSON_COMPACT) : NULL;
 	json_decref(request);
 	if (!text) {
-		(void)control_error(err, HF_E_NO_MEMORY, ENOMEM, "%s", command);
+		(void)guard_fail(err, HF_E_NO_MEMORY, ENOMEM, "%s", command);
 		return NULL;
 	}
-	result = send_all(client, text, deadline_ms, err);
+	result = send_all(client, text, fd, deadline_ms, err);
 	free(text);
 	while (result == 0) {
 		result = next_message(client, deadline_ms, &message, err);
 		if (result == 0)
-			result = control_error(err, HF_E_DEADLINE, 0,
-					       "%s: no answer in %u ms from the guest's process",
-					       command, timeout_ms);
+			result = guard_fail(err, HF_E_DEADLINE, 0,
+					    "%s: no answer in %u ms from the guest's process",
+					    command, timeout_ms);
 		if (result < 0)
 			break;
 		if (json_object_get(message, "event"))
@@ -213,6 +233,12 @@ json_t *qmp_client_call(struct qmp_client *client, const char *command, json_t *
 			json_decref(message); /* late, to a call that was given up */
 	}
 	return NULL;
+}
+
+json_t *qmp_client_call(struct qmp_client *client, const char *command, json_t *arguments,
+			uint32_t timeout_ms, struct hf_error *err)
+{
+	return qmp_client_call_fd(client, command, arguments, -1, timeout_ms, err);
 }
 
 int qmp_client_event(struct qmp_client *client, uint32_t timeout_ms, json_t **ret_event,
@@ -250,17 +276,21 @@ static int connect_to(struct qmp_client *client, const char *path, struct hf_err
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 
+	if (socket_is_address(path)) {
+		client->fd = socket_connect(path, err);
+		return client->fd < 0 ? client->fd : 0;
+	}
 	if (strlen(path) >= sizeof(address.sun_path))
-		return control_error(err, HF_E_INVALID, 0,
-				     "control socket %.80s...: the path is longer than %zu "
-				     "characters",
-				     path, sizeof(address.sun_path) - 1);
+		return guard_fail(err, HF_E_INVALID, 0,
+				  "control socket %.80s...: the path is longer than %zu "
+				  "characters",
+				  path, sizeof(address.sun_path) - 1);
 	memcpy(address.sun_path, path, strlen(path) + 1);
 	client->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (client->fd < 0)
-		return control_error(err, HF_E_SYSTEM, errno, "a socket");
+		return guard_fail(err, HF_E_SYSTEM, errno, "a socket");
 	if (connect(client->fd, (const struct sockaddr *)&address, sizeof(address)))
-		return control_error(err, HF_E_CONNECT, errno, "control socket %s", path);
+		return guard_fail(err, HF_E_CONNECT, errno, "control socket %s", path);
 	return 0;
 }
 
@@ -270,14 +300,13 @@ static int negotiate(struct qmp_client *client, uint32_t timeout_ms, struct hf_e
 	int result = next_message(client, now_ms() + timeout_ms, &message, err);
 
 	if (result == 0)
-		return control_error(err, HF_E_DEADLINE, 0, "no greeting in %u ms", timeout_ms);
+		return guard_fail(err, HF_E_DEADLINE, 0, "no greeting in %u ms", timeout_ms);
 	if (result < 0)
 		return result;
 	result = json_object_get(message, "QMP") ? 0 : -1;
 	json_decref(message);
 	if (result < 0)
-		return control_error(err, HF_E_PROTOCOL, 0,
-				     "what listens there does not speak QMP");
+		return guard_fail(err, HF_E_PROTOCOL, 0, "what listens there does not speak QMP");
 	message = qmp_client_call(client, "qmp_capabilities", NULL, timeout_ms, err);
 	json_decref(message);
 	return message ? 0 : err ? err->code : HF_E_BUG;
@@ -290,7 +319,7 @@ int qmp_client_open(const char *path, uint32_t timeout_ms, struct qmp_client **r
 	int result;
 
 	if (!client)
-		return control_error(err, HF_E_NO_MEMORY, ENOMEM, "a client");
+		return guard_fail(err, HF_E_NO_MEMORY, ENOMEM, "a client");
 	client->fd = -1;
 	client->events = json_array();
 	result = connect_to(client, path, err);

@@ -3,8 +3,8 @@
  * The client's side of a guest's control socket (QMP). Every wait has a deadline; events that come
  * while an answer is awaited are kept for later. One thread owns a client.
  */
-#ifndef TOOLS_QMP_CLIENT_H
-#define TOOLS_QMP_CLIENT_H
+#ifndef GUARD_QMP_CLIENT_H
+#define GUARD_QMP_CLIENT_H
 
 #include <stdint.h>
 
@@ -15,8 +15,9 @@
 struct qmp_client;
 
 /*
- * Connect and negotiate. Errors: HF_E_CONNECT (nobody listens there), HF_E_DEADLINE, HF_E_PROTOCOL
- * (that is no QMP server), HF_E_INVALID (the path is too long).
+ * Connect and negotiate; path is a UNIX socket's, or an address: "unix:PATH", "tcp:HOST:PORT".
+ * Errors: HF_E_CONNECT (nobody listens there), HF_E_DEADLINE, HF_E_PROTOCOL (that is no QMP
+ * server), HF_E_INVALID (the path is too long).
  */
 int qmp_client_open(const char *path, uint32_t timeout_ms, struct qmp_client **ret_client,
 		    struct hf_error *err);
@@ -30,6 +31,11 @@ struct qmp_client *qmp_client_close(struct qmp_client *client);
  */
 json_t *qmp_client_call(struct qmp_client *client, const char *command, json_t *arguments,
 			uint32_t timeout_ms, struct hf_error *err);
+
+/* The same, with a descriptor (SCM_RIGHTS), which stays the caller's; -1: none. Only by UNIX
+ * socket. */
+json_t *qmp_client_call_fd(struct qmp_client *client, const char *command, json_t *arguments,
+			   int fd, uint32_t timeout_ms, struct hf_error *err);
 
 /*
  * The next event: *ret_event is the caller's, or NULL if none came in time. timeout_ms 0 only
