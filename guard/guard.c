@@ -34,6 +34,7 @@ struct guard {
 		struct guard_target target;
 	};
 	bool has_side, decided; /* whose the guest is, is known */
+	bool cancelled; /* by the user */
 	struct link *link;
 	struct hf_ledger ledger;
 	struct hf_filters *filters, *ledger_filters;
@@ -425,6 +426,7 @@ static int step_all(struct guard *guard, int cancel_fd, struct hf_error *err)
 			return guard_fail(err, HF_E_SYSTEM, errno, "poll");
 		if (fds[1].revents) {
 			(void)hf_session_cancel(guard->session);
+			guard->cancelled = true;
 			cancel_fd = -1;
 		}
 		show_copy(guard, &next_ns);
@@ -438,7 +440,7 @@ static void explain(struct guard *guard, struct hf_error *err)
 
 	*err = *error;
 	(void)pthread_mutex_lock(&guard->lock);
-	if (guard->dead[0] && err->code == HF_E_CANCELLED) {
+	if (guard->dead[0] && err->code == HF_E_CANCELLED && !guard->cancelled) {
 		memset(err, 0, sizeof(*err));
 		(void)guard_fail(err, HF_E_CONNECTION_LOST, 0, "the link to the other guard: %s",
 				 guard->dead);
