@@ -4,6 +4,7 @@ A QEMU of this host for a test: its process, its monitor, its guest; and the run
 whose results are TAP. Its monitor is on standard input and output, so that another one is free.
 """
 import concurrent.futures
+import functools
 import json
 import os
 import select
@@ -19,9 +20,30 @@ DEADLINE_S = 120
 Q35 = ["-M", "pc-q35-7.2"]
 
 
+TCG = ["-accel", "tcg", "-cpu", "max"]
+# Where KVM is nested, not every MSR that a QEMU sets can be set, and vector registers do not always
+# survive a QEMU's migration: hence the processor, and the checker's registers=off.
+KVM = ["-accel", "kvm", "-cpu", "qemu64", "-bios", "qboot.rom"]
+
+
 def running(checker, words="mem=8 touch=header report=100"):
     """What makes a QEMU run the checker guest, by its ELF and its command line."""
-    return [*Q35, "-kernel", checker, "-append", words, "-cpu", "max", "-m", "64"]
+    return [*Q35, "-kernel", checker, "-append", words, "-m", "64"]
+
+
+@functools.lru_cache(maxsize=None)
+def fastest():
+    """KVM where this QEMU works with it, and ""; else TCG, and why."""
+    if os.environ.get("QEMU_ACCEL", "kvm") != "kvm":
+        return TCG, "QEMU_ACCEL says so"
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return TCG, "there is no /dev/kvm"
+    try:
+        with Qemu(*Q35, "-S", accel=KVM) as qemu:
+            qemu.ask("query-status")
+    except (Failure, Skip) as why:
+        return TCG, str(why)
+    return KVM, ""
 
 
 class Failure(Exception):
@@ -52,12 +74,12 @@ def read_line(file, what):
 class Qemu:
     """serial: the file that gets what the guest says; without it the guest has no port."""
 
-    def __init__(self, *arguments, serial=None):
+    def __init__(self, *arguments, serial=None, accel=None):
         self.events = []
         self.serial = serial
         port = f"file:{serial}" if serial else "none"
         self.process = subprocess.Popen(
-            [QEMU, "-accel", "tcg", "-display", "none", "-nodefaults", "-serial", port,
+            [QEMU, *(accel or TCG), "-display", "none", "-nodefaults", "-serial", port,
              "-m", "16", "-qmp", "stdio", *arguments], bufsize=0,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.lines = os.fdopen(os.dup(self.process.stdout.fileno()), "rb", buffering=0)
