@@ -276,6 +276,14 @@ int hf_session_progress(struct hf_session *session, struct hf_progress *progress
  */
 int hf_session_cancel(struct hf_session *session);
 
+/*
+ * The VMM has found that this side cannot go on: its emulator died, its disk is gone. From any
+ * thread; why is copied, and becomes the reason on both sides. The session does what it does when
+ * an operation of the machine fails: until the offer or the claim the guest stays, or goes, home;
+ * later it ends as it ends. The first one counts; HF_E_BUSY: there was one. why->code is not 0.
+ */
+int hf_session_fail(struct hf_session *session, const struct hf_error *why);
+
 /* What an operator, or an agent that fences hosts, may say of a guest in doubt. */
 enum hf_resolve {
 	HF_RESOLVE_ASK = 1, /* nothing: ask the ledger again */

@@ -40,6 +40,24 @@ HF_EXPORT int hf_session_cancel(struct hf_session *handle)
 	return can ? 0 : HF_E_TOO_LATE;
 }
 
+HF_EXPORT int hf_session_fail(struct hf_session *handle, const struct hf_error *why)
+{
+	struct session *session = (struct session *)handle;
+	int none = 0;
+
+	if (!why || !why->code)
+		return HF_E_INVALID;
+	if (!atomic_compare_exchange_strong(&session->failure_asked, &none, 1))
+		return HF_E_BUSY;
+	error_copy(&session->failure, why);
+	/* As of an operation of the machine: it is no word on the connection to the peer. */
+	if (session->failure.code == HF_E_CONNECTION_LOST)
+		session->failure.code = HF_E_MACHINE_STATE;
+	atomic_store(&session->failure_asked, 2);
+	loop_wake(session);
+	return 0;
+}
+
 HF_EXPORT int hf_session_resolve(struct hf_session *handle, enum hf_resolve how,
 				 struct hf_error *err)
 {

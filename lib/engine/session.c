@@ -614,6 +614,14 @@ static void maybe_done(struct session *session)
 	      progress_us(session->start_ns, session->end_ns), 0);
 }
 
+static void take_failure(struct session *session)
+{
+	if (atomic_load(&session->failure_asked) != 2 || session->failure_seen)
+		return;
+	session->failure_seen = true;
+	session_fail(session, &session->failure);
+}
+
 HF_EXPORT int hf_session_step(struct hf_session *handle)
 {
 	struct session *session = (struct session *)handle;
@@ -635,6 +643,7 @@ HF_EXPORT int hf_session_step(struct hf_session *handle)
 		any = take_ready(session);
 		any |= take_completions(session);
 		take_cancel(session);
+		take_failure(session);
 		check_time(session);
 		any |= apply_events(session);
 	}

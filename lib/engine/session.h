@@ -194,6 +194,9 @@ struct session {
 	bool ending, ended, unexpected;
 	atomic_bool cancel_asked;
 	bool cancel_seen;
+	atomic_int failure_asked; /* 0; 1: being written; 2: failure is there */
+	bool failure_seen;
+	struct hf_error failure; /* the VMM's own: hf_session_fail() */
 	uint32_t ledger_ticket; /* of the last request: answers to earlier ones are stale */
 	bool ledger_busy;
 	uint64_t ledger_deadline_ns; /* of the request under way */

@@ -138,6 +138,60 @@ static void test_a_connection_that_a_machine_lost_is_not_the_peers(void **state)
 	}
 }
 
+static atomic_int fail_state;
+static struct side *failing;
+
+/* In a state, from another thread, as one that watches an emulator would. */
+static void *break_down(void *arg)
+{
+	struct hf_error why = { .code = HF_E_CONNECTION_LOST, .text = "the emulator died" };
+
+	(void)arg;
+	assert_int_equal(hf_session_fail(failing->session, &why), 0);
+	assert_int_equal(hf_session_fail(failing->session, &why), HF_E_BUSY);
+	return NULL;
+}
+
+static void on_loading(struct side *side, const struct hf_event *event)
+{
+	pthread_t thread;
+
+	if (event->id != HF_TRACE_TRANSITION || !strstr(event->text, side->on_trace_ctx) ||
+	    atomic_exchange(&fail_state, 1) != 0)
+		return;
+	failing = side;
+	assert_int_equal(pthread_create(&thread, NULL, break_down, NULL), 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+}
+
+static void test_a_vmm_that_breaks_down_says_why(void **state)
+{
+	static char loading[] = "-> LOADING ", precopy[] = "-> PRECOPY ", idle[] = "-> ENTERING ";
+	char *const when[] = { loading, precopy, idle };
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		struct pair pair;
+		struct side *side;
+
+		atomic_store(&fail_state, 0);
+		pair_init(&pair, &small);
+		side = i == 0 ? &pair.target : &pair.source;
+		side->on_trace = on_loading;
+		side->on_trace_ctx = when[i];
+		pair.target.config.listen_us_max = 1000000; /* nobody may come */
+		pair_run(&pair);
+		assert_int_equal(pair.source.outcome, HF_OUTCOME_HOME);
+		assert_int_equal(pair.target.outcome, HF_OUTCOME_FAILED);
+		assert_non_null(strstr(pair.source.error.text, "the emulator died"));
+		if (i < 2) {
+			assert_non_null(strstr(pair.target.error.text, "the emulator died"));
+			pair_assert_home(&pair);
+		}
+		pair_done(&pair);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -146,6 +200,7 @@ int main(void)
 		cmocka_unit_test(test_the_reason_of_an_earlier_handover_is_not_ours),
 		cmocka_unit_test(test_a_device_that_is_not_heard_once_is_not_reset),
 		cmocka_unit_test(test_a_connection_that_a_machine_lost_is_not_the_peers),
+		cmocka_unit_test(test_a_vmm_that_breaks_down_says_why),
 	};
 
 	return cmocka_run_group_tests_name("session-reasons", tests, NULL, NULL);
