@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -34,7 +35,7 @@ struct guard {
 		struct guard_target target;
 	};
 	bool has_side, decided; /* whose the guest is, is known */
-	bool cancelled; /* by the user */
+	int broken_fd; /* an eventfd: the target's QEMU gave its load up */
 	struct link *link;
 	struct hf_ledger ledger;
 	struct hf_filters *filters, *ledger_filters;
@@ -62,6 +63,7 @@ static bool is_restarted_target(const struct guard *guard)
 static void on_link(void *ctx, const struct link_event *event)
 {
 	struct guard *guard = ctx;
+	struct hf_error err = { 0 };
 	static const char *const names[] = {
 		[LINK_UP] = "up", [LINK_LOST] = "lost", [LINK_BACK] = "back", [LINK_DEAD] = "dead"
 	};
@@ -70,10 +72,15 @@ static void on_link(void *ctx, const struct link_event *event)
 		(void)pthread_mutex_lock(&guard->lock);
 		(void)snprintf(guard->dead, sizeof(guard->dead), "%s", event->text);
 		(void)pthread_mutex_unlock(&guard->lock);
-		/* A source's session has a connection over it; a target's may still wait for one.
-		 */
-		(void)hf_session_cancel(guard->session);
+		/* A source's session has a connection over it; a target's may still await one. */
+		(void)guard_fail(&err, HF_E_DEADLINE, 0, "the link to the other guard: %s",
+				 event->text);
+		(void)hf_session_fail(guard->session, &err);
 	}
+	/* QEMU is asked why elsewhere: that takes time. */
+	if (!is_source(guard) && event->kind == LINK_LOCAL_END && event->stream_kind == LINK_QEMU &&
+	    event->index == 0 && !guard_target_has_loaded(&guard->target))
+		(void)eventfd_write(guard->broken_fd, 1);
 	if (event->kind <= LINK_DEAD && guard->listener.link)
 		guard->listener.link(guard->listener.ctx, names[event->kind], event->text);
 }
@@ -347,7 +354,9 @@ int guard_new(const struct guard_options *options, const struct guard_listener *
 	guard->options = *options;
 	guard->listener = *listener;
 	(void)pthread_mutex_init(&guard->lock, NULL); /* cannot fail without attributes */
-	r = open_paths(guard, err);
+	guard->broken_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	r = guard->broken_fd < 0 ? guard_fail(err, HF_E_SYSTEM, errno, "eventfd")
+				 : open_paths(guard, err);
 	if (r == 0)
 		r = qemu_open(options->qmp, &guard->qemu, err);
 	if (r == 0)
@@ -384,6 +393,8 @@ struct guard *guard_free(struct guard *guard)
 		(void)rmdir(guard->keep);
 	if (guard->decided && guard->note_path[0])
 		(void)unlink(guard->note_path);
+	if (guard->broken_fd >= 0)
+		(void)close(guard->broken_fd);
 	(void)pthread_mutex_destroy(&guard->lock);
 	free(guard);
 	return NULL;
@@ -404,13 +415,24 @@ static void show_copy(struct guard *guard, uint64_t *next_ns)
 			     atomic_load(&guard->source.total));
 }
 
+static void take_failure(struct guard *guard)
+{
+	struct hf_error why = { 0 };
+	eventfd_t count;
+
+	(void)eventfd_read(guard->broken_fd, &count); /* it is readable */
+	guard_target_why(&guard->target, &why);
+	(void)hf_session_fail(guard->session, &why);
+}
+
 static int step_all(struct guard *guard, int cancel_fd, struct hf_error *err)
 {
 	uint64_t next_ns = guard_now_ns() + SHOW_NS;
 
 	for (;;) {
-		struct pollfd fds[2] = { { .fd = hf_session_fd(guard->session), .events = POLLIN },
-					 { .fd = cancel_fd, .events = POLLIN } };
+		struct pollfd fds[3] = { { .fd = hf_session_fd(guard->session), .events = POLLIN },
+					 { .fd = cancel_fd, .events = POLLIN },
+					 { .fd = guard->broken_fd, .events = POLLIN } };
 		int step = hf_session_step(guard->session);
 		uint64_t now = guard_now_ns(), until;
 
@@ -420,15 +442,16 @@ static int step_all(struct guard *guard, int cancel_fd, struct hf_error *err)
 			return 0;
 		until = hf_session_deadline(guard->session);
 		until = until < next_ns ? until : next_ns;
-		if (poll(fds, 2, until > now ? (int)((until - now) / GUARD_NS_PER_MS) + 1 : 0) <
+		if (poll(fds, 3, until > now ? (int)((until - now) / GUARD_NS_PER_MS) + 1 : 0) <
 			    0 &&
 		    errno != EINTR)
 			return guard_fail(err, HF_E_SYSTEM, errno, "poll");
 		if (fds[1].revents) {
 			(void)hf_session_cancel(guard->session);
-			guard->cancelled = true;
 			cancel_fd = -1;
 		}
+		if (fds[2].revents)
+			take_failure(guard);
 		show_copy(guard, &next_ns);
 	}
 }
@@ -440,13 +463,8 @@ static void explain(struct guard *guard, struct hf_error *err)
 
 	*err = *error;
 	(void)pthread_mutex_lock(&guard->lock);
-	if (guard->dead[0] && err->code == HF_E_CANCELLED && !guard->cancelled) {
-		memset(err, 0, sizeof(*err));
-		(void)guard_fail(err, HF_E_CONNECTION_LOST, 0, "the link to the other guard: %s",
-				 guard->dead);
-	} else if (guard->dead[0] && hf_error_class(err->code) == HF_CLASS_RETRY) {
+	if (guard->dead[0] && err->code == HF_E_CONNECTION_LOST)
 		(void)guard_fail_prefix(err, "the link to the other guard: %.120s", guard->dead);
-	}
 	(void)pthread_mutex_unlock(&guard->lock);
 }
 

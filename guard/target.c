@@ -149,6 +149,41 @@ static int wait_shut(struct guard_target *target, uint64_t deadline_ns, struct h
 	return 0;
 }
 
+bool guard_target_has_loaded(struct guard_target *target)
+{
+	bool good;
+
+	(void)pthread_mutex_lock(&target->lock);
+	good = target->shut && target->shut_value == 0;
+	(void)pthread_mutex_unlock(&target->lock);
+	return good;
+}
+
+static int is_gone(struct guard_target *target, struct hf_error *err)
+{
+	target->quit = true;
+	return guard_fail(err, HF_E_MACHINE_STATE, 0,
+			  "the target's QEMU ended while it loaded the guest (its standard error "
+			  "says why)");
+}
+
+void guard_target_why(struct guard_target *target, struct hf_error *err)
+{
+	struct qemu_migration migration = { 0 };
+	struct hf_error own = { 0 };
+	int r = qemu_migration(target->side.qemu, &migration, &own);
+
+	if (r == HF_E_CONNECTION_LOST)
+		(void)is_gone(target, err);
+	else if (r < 0)
+		(void)guard_fail(err, HF_E_MACHINE_STATE, 0, "%s", own.text);
+	else
+		(void)guard_fail(err, HF_E_MACHINE_STATE, 0,
+				 "the target's QEMU gave the load of the guest up: %s%s%s",
+				 migration.status, migration.reason[0] ? ": " : "",
+				 migration.reason);
+}
+
 static int load(struct guard_target *target, struct hf_error *err)
 {
 	uint64_t deadline_ns = guard_now_ns() + target->side.wait_ns;
@@ -156,12 +191,8 @@ static int load(struct guard_target *target, struct hf_error *err)
 	struct hf_error own = { 0 };
 	int r = qemu_wait(target->side.qemu, qemu_ended, deadline_ns, &migration, &own);
 
-	if (r == HF_E_CONNECTION_LOST) {
-		target->quit = true;
-		return guard_fail(err, r, 0,
-				  "the target's QEMU ended while it loaded the guest (its standard "
-				  "error says why)");
-	}
+	if (r == HF_E_CONNECTION_LOST)
+		return is_gone(target, err);
 	if (r < 0)
 		return guard_fail(err, r, own.cause, "%s", own.text);
 	if (strcmp(migration.status, "completed") != 0)
@@ -190,6 +221,19 @@ static int wait_load(struct guard_target *target)
 	return done ? 0 : -ECANCELED;
 }
 
+/* It has loaded the guest, and does not run it. */
+static int waits(struct guard_target *target, struct hf_error *err)
+{
+	char state[QEMU_NAME_MAX];
+	int r = qemu_run_state(target->side.qemu, state, err);
+
+	if (r == 0 && strcmp(state, "paused") != 0 && strcmp(state, "prelaunch") != 0)
+		r = guard_fail(err, HF_E_MACHINE_STATE, 0,
+			       "the target's QEMU has loaded the guest, and is in the state %s",
+			       state);
+	return r;
+}
+
 int guard_target_discard(struct guard_target *target, struct hf_error *err)
 {
 	int r = 0;
@@ -210,7 +254,7 @@ static int copy_set_state(struct facade_device *device, uint32_t state, struct h
 	if (state == HF_DEVICE_RESUMING)
 		return prepare(target, err);
 	if (state != HF_DEVICE_STOP)
-		return 0;
+		return waits(target, err); /* it may have died since: it is not `started` then */
 	if (device->state != HF_DEVICE_RESUMING) /* it goes back to the source */
 		return guard_target_discard(target, err);
 	r = load(target, err);
@@ -360,15 +404,7 @@ static int machine_stop(void *self, struct hf_error *err)
 /* The last proof: QEMU is where `cont` is all that is missing. */
 static int machine_state_check(void *self, struct hf_error *err)
 {
-	struct guard_target *target = self;
-	char state[QEMU_NAME_MAX];
-	int r = qemu_run_state(target->side.qemu, state, err);
-
-	if (r == 0 && strcmp(state, "paused") != 0 && strcmp(state, "prelaunch") != 0)
-		r = guard_fail(err, HF_E_MACHINE_STATE, 0,
-			       "the target's QEMU has loaded the guest, and is in the state %s",
-			       state);
-	return r;
+	return waits(self, err);
 }
 
 static int machine_run(void *self, struct hf_error *err)

@@ -47,6 +47,12 @@ struct hf_machine guard_target_machine(struct guard_target *target);
 /* link_config.filter: ctx is the target. */
 size_t guard_target_filter(void *ctx, uint32_t index, uint8_t *buf, size_t size);
 
+/* QEMU has said its last word, and it was good. Any thread. */
+bool guard_target_has_loaded(struct guard_target *target);
+
+/* Its connection ended before that: why, as far as QEMU can still say. */
+void guard_target_why(struct guard_target *target, struct hf_error *err);
+
 /* No vCPU runs here, and none will: QEMU is gone afterwards. Idempotent. */
 int guard_target_discard(struct guard_target *target, struct hf_error *err);
 

@@ -157,8 +157,9 @@ static int tell_end(const struct side *side)
 		say(side, good ? "remark" : "reason", side->err.text);
 	if (side->outcome == HF_OUTCOME_WAITING)
 		say(side, "to do",
-		    "the same command with --restart asks the ledger again; 'holdfast ledger' "
-		    "shows it, and takes the guest back from a target that is dead");
+		    "the same command with --restart asks the ledger again; 'holdfast resolve "
+		    "--ledger "
+		    "URI --take-back GUEST' first, if the target is dead");
 	if (side->result < 0)
 		return EXIT_UNKNOWN;
 	if (side->outcome == HF_OUTCOME_WAITING)
