@@ -19,10 +19,13 @@ import qemu_vm # pylint: disable=wrong-import-position
 
 def counters(pair):
     """Of the source's QEMU, which is still there."""
-    answer = pair.source.qemu.ask("query-migrate")
-    guard.check(answer["status"] == "completed", f"{answer}")
-    bytes_ = answer["ram"]["transferred"]
-    return bytes_ / (answer["total-time"] / 1000), answer["downtime"]
+    for _ in range(1000): # its counters come a moment after its status
+        answer = pair.source.qemu.ask("query-migrate")
+        guard.check(answer["status"] == "completed", f"{answer}")
+        if answer["total-time"] > 0 and answer.get("downtime", 0) > 0:
+            return (answer["ram"]["transferred"] / (answer["total-time"] / 1000),
+                    answer["downtime"])
+    raise guard.Failure(f"no counters: {answer}")
 
 
 def alone(pair, options):
@@ -31,7 +34,8 @@ def alone(pair, options):
         host.qemu.capabilities(["return-path"] + (["multifd"] if options.multifd else []))
         if options.multifd:
             host.qemu.parameters(multifd_channels=options.multifd)
-    pair.source.qemu.parameters(max_bandwidth=1 << 50, downtime_limit=options.downtime)
+    pair.source.qemu.parameters(max_bandwidth=options.bandwidth << 20 or 1 << 50,
+                                downtime_limit=options.downtime)
     pair.target.qemu.ask("migrate-incoming", uri=path)
     pair.source.qemu.ask("migrate", uri=path)
     pair.source.qemu.completed()
@@ -40,6 +44,8 @@ def alone(pair, options):
 
 def guarded(pair, options):
     more = ["--multifd", str(options.multifd)] if options.multifd else []
+    if options.bandwidth:
+        more += ["--bandwidth", f"{options.bandwidth}M"]
     guards = pair.guards(["--stay", "--downtime", str(options.downtime), *more])
     guards[0].end(guard.AWAY)
     guards[1].end(0)
@@ -59,6 +65,7 @@ def main():
     parser.add_argument("--mib", type=int, default=512, help="of the guest's pages")
     parser.add_argument("--rate", type=int, default=1000, help="pages it writes each second")
     parser.add_argument("--multifd", type=int, default=0)
+    parser.add_argument("--bandwidth", type=int, default=0, help="MiB/s; 0: no limit")
     parser.add_argument("--downtime", type=int, default=300, help="limit, in ms")
     options = parser.parse_args()
     if not qemu_vm.QEMU:

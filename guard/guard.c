@@ -376,8 +376,8 @@ struct guard *guard_free(struct guard *guard)
 {
 	if (!guard)
 		return NULL;
+	guard->link = link_free(guard->link); /* its events speak to the session */
 	guard->session = hf_session_free(guard->session);
-	guard->link = link_free(guard->link);
 	if (guard->ledger.ops)
 		hf_ledger_close(&guard->ledger);
 	guard->filters = hf_filters_free(guard->filters);

@@ -276,7 +276,12 @@ int qemu_wait(struct qemu *qemu, bool (*done)(const struct qemu_migration *migra
 			return guard_fail(err, HF_E_DEADLINE, 0,
 					  "QEMU at %.80s: its migration is still %s", qemu->address,
 					  migration.status);
-		(void)poll(&fd, 1, LOOK_MS);
+		/* What came while it was asked is in no socket any more. */
+		r = drain_events(qemu, err);
+		if (r < 0)
+			return r;
+		if (r == 0)
+			(void)poll(&fd, 1, LOOK_MS);
 	}
 }
 
