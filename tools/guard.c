@@ -337,7 +337,7 @@ static int sub_folder(const struct arguments *arguments, const char *folder, con
 	return EXIT_FAILED;
 }
 
-static int run_local(const struct arguments *arguments, struct guard_options *options)
+static int run_local_checked(const struct arguments *arguments, struct guard_options *options)
 {
 	static char folders[2][PATH_MAX], uri[HF_URI_MAX];
 	const bool json = command_has(arguments, "json");
@@ -363,13 +363,24 @@ static int run_local(const struct arguments *arguments, struct guard_options *op
 	target.options.record = NULL;
 	target.options.filter_count = 0;
 	target.cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (options->restart)
-		return run_one(arguments, &source);
 	status = run_both(arguments, &source, &target);
 	(void)close(target.cancel_fd);
 	(void)rmdir(folders[0]);
 	(void)rmdir(folders[1]);
 	return status;
+}
+
+static int run_local(const struct arguments *arguments, struct guard_options *options)
+{
+	if (options->restart)
+		return command_usage(
+			arguments->command,
+			"local has no --restart: 'guard target' and 'guard source' have, "
+			"with DIR/target and DIR/source");
+	if (options->pid)
+		return command_usage(arguments->command,
+				     "option --qemu-pid: with local it is not clear whose");
+	return run_local_checked(arguments, options);
 }
 
 static int run(const struct arguments *arguments)

@@ -537,6 +537,13 @@ static bool take_completions(struct session *session)
 	return any;
 }
 
+/* The guest is the source's, and on its way to the target. */
+static bool can_cancel(const struct session *session)
+{
+	return session_is_source(session) ? source_can_cancel(session->source.state)
+					  : target_can_cancel(session->target.state);
+}
+
 static void take_cancel(struct session *session)
 {
 	struct hf_error err = { 0 };
@@ -546,8 +553,7 @@ static void take_cancel(struct session *session)
 	session->cancel_seen = true;
 	if (has_ended(session))
 		return;
-	if (session_is_source(session) ? source_can_cancel(session->source.state)
-				       : target_can_cancel(session->target.state)) {
+	if (can_cancel(session)) {
 		(void)error_set(&err, HF_E_CANCELLED, 0, "cancelled");
 		keep(session, &err, false);
 	}
@@ -614,12 +620,14 @@ static void maybe_done(struct session *session)
 	      progress_us(session->start_ns, session->end_ns), 0);
 }
 
+/* Behind the offer, and on the way home, it changes nothing: no operation of ours has failed. */
 static void take_failure(struct session *session)
 {
 	if (atomic_load(&session->failure_asked) != 2 || session->failure_seen)
 		return;
 	session->failure_seen = true;
-	session_fail(session, &session->failure);
+	if (can_cancel(session))
+		session_fail(session, &session->failure);
 }
 
 HF_EXPORT int hf_session_step(struct hf_session *handle)

@@ -192,6 +192,29 @@ static void test_a_vmm_that_breaks_down_says_why(void **state)
 	}
 }
 
+/* On the way home it is no news, and must not look as if that way had failed. */
+static void test_a_breakdown_on_the_way_home_changes_nothing(void **state)
+{
+	static char undoing[] = "-> UNDOING ", reviving[] = "-> REVIVING ", home[] = "-> RESUMING ";
+	char *const when[] = { undoing, reviving, home };
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		struct pair pair;
+
+		atomic_store(&fail_state, 0);
+		pair_init(&pair, &small);
+		pair.source.on_trace = on_loading;
+		pair.source.on_trace_ctx = when[i];
+		add_filter(&pair.target, "fault:device[0].set_state=STOP:1:EIO");
+		pair_run(&pair);
+		assert_int_equal(atomic_load(&fail_state), 1);
+		pair_assert_home(&pair);
+		assert_non_null(strstr(pair.source.error.text, "device 0"));
+		pair_done(&pair);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -201,6 +224,7 @@ int main(void)
 		cmocka_unit_test(test_a_device_that_is_not_heard_once_is_not_reset),
 		cmocka_unit_test(test_a_connection_that_a_machine_lost_is_not_the_peers),
 		cmocka_unit_test(test_a_vmm_that_breaks_down_says_why),
+		cmocka_unit_test(test_a_breakdown_on_the_way_home_changes_nothing),
 	};
 
 	return cmocka_run_group_tests_name("session-reasons", tests, NULL, NULL);
