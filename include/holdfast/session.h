@@ -278,9 +278,10 @@ int hf_session_cancel(struct hf_session *session);
 
 /*
  * The VMM has found that this side cannot go on: its emulator died, its disk is gone. From any
- * thread; why is copied, and becomes the reason on both sides. While the guest could be cancelled it
- * stays, or goes, home, as when an operation of the machine fails; later, and on the way home, it
- * ends as it ends. The first one counts; HF_E_BUSY: there was one. why->code is not 0.
+ * thread; why is copied, and becomes the reason on both sides. While the handover could be
+ * cancelled the guest stays, or goes, home, as when an operation of the machine fails; later, and
+ * on the way home, it ends as it ends. The first one counts; HF_E_BUSY: there was one. why->code is
+ * not 0.
  */
 int hf_session_fail(struct hf_session *session, const struct hf_error *why);
 
