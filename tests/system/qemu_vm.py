@@ -20,7 +20,7 @@ DEADLINE_S = 120
 Q35 = ["-M", "pc-q35-7.2"]
 
 
-TCG = ["-accel", "tcg", "-cpu", "max"]
+TCG = ["-accel", "tcg"]
 # Where KVM is nested, not every MSR that a QEMU sets can be set, and vector registers do not always
 # survive a QEMU's migration: hence the processor, and the checker's registers=off.
 KVM = ["-accel", "kvm", "-cpu", "qemu64", "-bios", "qboot.rom"]
@@ -33,16 +33,17 @@ def running(checker, words="mem=8 touch=header report=100"):
 
 @functools.lru_cache(maxsize=None)
 def fastest():
-    """KVM where this QEMU works with it, and ""; else TCG, and why."""
+    """With a processor: KVM where this QEMU works with it, and ""; else TCG, and why."""
+    emulated = [*TCG, "-cpu", "max"]
     if os.environ.get("QEMU_ACCEL", "kvm") != "kvm":
-        return TCG, "QEMU_ACCEL says so"
+        return emulated, "QEMU_ACCEL says so"
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-        return TCG, "there is no /dev/kvm"
+        return emulated, "there is no /dev/kvm"
     try:
         with Qemu(*Q35, "-S", accel=KVM) as qemu:
             qemu.ask("query-status")
     except (Failure, Skip) as why:
-        return TCG, str(why)
+        return emulated, str(why)
     return KVM, ""
 
 
