@@ -383,6 +383,9 @@ static void guest_ready(struct loop_source *source, uint32_t events)
 		control_say(control, "the guest has crashed: %s", control->guest->crash_text);
 		qmp_server_event(&control->server, "GUEST_PANICKED",
 				 json_pack("{s:s}", "action", "pause"));
+		/* What is saved of a device that broke meanwhile is not to be handed over. */
+		if (control->guest->broken_by_device)
+			migration_break(control->migration, control->guest->crash_text);
 		control_devices_reset(control);
 	}
 	if (happened & GUEST_EVENT_DEVICE_WANTED)

@@ -84,7 +84,8 @@ struct guest {
 		uint32_t device, peer;
 		int error;
 	} p2p_refused;
-	char crash_text[HF_ERROR_TEXT_MAX]; /* valid after GUEST_EVENT_CRASH */
+	bool broken_by_device; /* the crash is a device's error; valid after GUEST_EVENT_CRASH, */
+	char crash_text[HF_ERROR_TEXT_MAX]; /* and so is this */
 };
 
 /*

@@ -79,6 +79,7 @@ static const char *first_name(const struct kvm_guest *guest, uint32_t devices)
 
 void kvm_guest_crash_by(struct kvm_guest *guest, uint32_t devices)
 {
+	guest->guest.broken_by_device = true;
 	kvm_guest_crash(guest, "device %s has had an error that cannot be corrected (VFIO's ERR)",
 			first_name(guest, devices));
 }

@@ -276,6 +276,16 @@ int migration_cancel(struct migration *migration)
 	return hf_session_cancel(migration->session);
 }
 
+void migration_break(struct migration *migration, const char *why)
+{
+	struct hf_error err = { .code = HF_E_DEVICE_STATE };
+
+	if (!migration_active(migration))
+		return;
+	(void)snprintf(err.text, sizeof(err.text), "%s", why);
+	(void)hf_session_fail(migration->session, &err); /* one reason is enough */
+}
+
 struct migration *migration_free(struct migration *migration)
 {
 	if (!migration)

@@ -201,6 +201,9 @@ int migration_resolve(struct migration *migration, enum hf_resolve how, struct h
 /* As hf_session_cancel(). Nothing to cancel is no failure. */
 int migration_cancel(struct migration *migration);
 
+/* As hf_session_fail(), for a device that broke, in words. Nothing to fail is fine. */
+void migration_break(struct migration *migration, const char *why);
+
 /* The session must have ended; one in doubt is given up. Takes NULL, returns NULL. */
 struct migration *migration_free(struct migration *migration);
 

@@ -23,7 +23,7 @@ requires_lab()
 	case $status_ in
 	0) ;;
 	77) skip "$(tail -n 1 "$tmp/lab.log")" ;;
-	124 | 137) skip "the lab was not built within a few minutes; make lab takes longer" ;;
+	124 | 137) skip "the lab was not built within a few minutes; lab/build $* may take more" ;;
 	*) fail "the lab could not be built (status $status_)" ;;
 	esac
 }

@@ -131,6 +131,25 @@ static void a_crash_resets_the_devices(void **state)
 	assert_non_null(strstr(vmm.said, "device vfio1 cannot be reset"));
 }
 
+/* What was saved of it before is not to be handed over. A guest's own crash travels. */
+static void a_device_that_breaks_ends_the_migration(void **state)
+{
+	(void)state;
+	fake_guest_device(vmm.config.guest, "vfio0", 0);
+	start();
+	does("migrate", "{\"uri\":\"tcp:h:1\"}");
+	migration_is("setup");
+	fake_state("PRECOPY");
+	migration_is("active");
+	vmm.config.guest->broken_by_device = true; /* the main loop reads it after the event only */
+	fake_guest_event(vmm.config.guest, GUEST_EVENT_CRASH);
+	event_is("GUEST_PANICKED");
+	event_is("STOP");
+	migration_is("failed");
+	does("quit", NULL);
+	ended(0);
+}
+
 /* A session's devices are its own, also those of a crashed guest: a reset would break its load. */
 static void but_not_while_a_session_has_them(void **state)
 {
@@ -223,6 +242,7 @@ int main(void)
 		TEST(a_device_that_refuses_its_interrupts_is_told_once),
 		TEST(peers_that_are_not_reached_are_told),
 		TEST(a_crash_resets_the_devices),
+		TEST(a_device_that_breaks_ends_the_migration),
 		TEST(but_not_while_a_session_has_them),
 		TEST(a_crashed_guest_that_went_away_has_none),
 		TEST(devices_whose_writes_nobody_knows_are_named),

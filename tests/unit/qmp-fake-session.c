@@ -246,6 +246,14 @@ int hf_session_progress(struct hf_session *session, struct hf_progress *progress
 	return 0;
 }
 
+/* It goes home, with the reason. */
+int hf_session_fail(struct hf_session *session, const struct hf_error *why)
+{
+	(void)session;
+	fake_end(HF_OUTCOME_HOME, why->code, why->text);
+	return 0;
+}
+
 int hf_session_cancel(struct hf_session *session)
 {
 	int code;
