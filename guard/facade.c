@@ -17,7 +17,7 @@ int facade_info(void *self, struct hf_device_info *ret_info)
 	const struct facade_device *device = self;
 
 	memset(ret_info, 0, sizeof(*ret_info));
-	/* What the real one cannot do of P2P, the facade passes by (facade-target.c). */
+	/* What the real one cannot do of P2P, the facade passes by (target.c). */
 	ret_info->mig_flags = HF_MIG_STOP_COPY | HF_MIG_P2P;
 	if (device->index == 0)
 		ret_info->mig_flags |= HF_MIG_PRE_COPY;

@@ -40,7 +40,8 @@ struct guard {
 	struct hf_ledger ledger;
 	struct hf_filters *filters, *ledger_filters;
 	struct hf_session *session;
-	struct guard_note note; /* target */
+	struct guard_note note;
+	bool alone; /* a restart without a session */
 	char note_path[PATH_MAX];
 	char session_path[PATH_MAX], qemu_path[PATH_MAX], keep[PATH_MAX];
 	char session_uri[HF_URI_MAX], qemu_uri[HF_URI_MAX], side_id[HF_NAME_MAX];
@@ -51,11 +52,6 @@ struct guard {
 static bool is_source(const struct guard *guard)
 {
 	return guard->options.role == HF_ROLE_SOURCE;
-}
-
-static bool is_restarted_target(const struct guard *guard)
-{
-	return guard->options.restart && !is_source(guard);
 }
 
 /* ---- the link ------------------------------------------------------------------------------ */
@@ -189,6 +185,17 @@ static int open_side(struct guard *guard, struct hf_error *err)
 	}
 }
 
+/* The longest wait for QEMU: its load may take as long as a device's, and the link may be lost in
+ * it. */
+static void set_wait(struct guard *guard)
+{
+	const struct guard_options *options = &guard->options;
+	uint64_t us = (options->device_us ? options->device_us : LINK_US) +
+		      (options->link_us ? options->link_us : LINK_US) - SLACK_US / 3;
+
+	guard->side.wait_ns = us * 1000;
+}
+
 static int open_ledger(struct guard *guard, struct hf_error *err)
 {
 	int r = hf_ledger_open(guard->options.ledger, &guard->ledger, err);
@@ -278,21 +285,6 @@ static int name_side(struct guard *guard, struct hf_error *err)
 	return hf_side_of(pid, guard->side_id, err);
 }
 
-/* What a source's guard before this one kept is this very guest's; else there is nothing to do. */
-static int look_back(struct guard *guard, struct hf_error *err)
-{
-	struct hf_kept kept = { .size = sizeof(kept) };
-	int r = hf_kept_read(guard->keep, &kept, err);
-
-	if (r == 0)
-		return guard_fail(err, HF_E_INVALID, 0,
-				  "nothing is kept in %.120s: the guest was not offered to anybody",
-				  guard->keep);
-	if (r > 0)
-		guard->source.ran = !kept.paused;
-	return r < 0 ? r : 0;
-}
-
 static int register_guest(struct guard *guard, struct hf_error *err)
 {
 	if (!guard->options.register_)
@@ -311,11 +303,14 @@ static void prepare_note(struct guard *guard)
 
 static int open_for_handover(struct guard *guard, struct hf_error *err)
 {
-	int r = open_side(guard, err);
+	int r = 0;
 
-	if (r == 0 && guard->options.restart)
-		r = look_back(guard, err);
 	prepare_note(guard);
+	if (is_source(guard)) {
+		guard->note.plan = (struct facade_plan){ .multifd = guard->options.multifd,
+							 .runs = guard->source.ran };
+		r = guard_note_write(guard->note_path, &guard->note, err);
+	}
 	if (r == 0)
 		r = open_filters(guard, err);
 	if (r == 0)
@@ -329,11 +324,12 @@ static int open_for_handover(struct guard *guard, struct hf_error *err)
 	return r;
 }
 
-/* A target's: the note says who it was, and there is no session. */
-static int open_for_restart(struct guard *guard, struct hf_error *err)
+/* The note says who the guard before this one was, and there is no session. */
+static int open_without_session(struct guard *guard, struct hf_error *err)
 {
 	int r = guard_note_read(guard->note_path, &guard->note, err);
 
+	guard->alone = true;
 	if (r == 0 && strcmp(guard->note.side, guard->side_id) != 0)
 		r = guard_fail(err, HF_E_MISMATCH, 0,
 			       "%.120s is about another QEMU (%.63s; this is %.63s)",
@@ -341,6 +337,34 @@ static int open_for_restart(struct guard *guard, struct hf_error *err)
 	if (r == 0)
 		r = hf_ledger_open(guard->note.ledger, &guard->ledger, err);
 	return r;
+}
+
+/* What a source's guard before this one kept is this very guest's. */
+static int open_source_again(struct guard *guard, struct hf_error *err)
+{
+	struct hf_kept kept = { .size = sizeof(kept) };
+	int r = hf_kept_read(guard->keep, &kept, err);
+
+	if (r < 0)
+		return r;
+	if (r == 0)
+		return open_without_session(guard, err);
+	guard->source.ran = !kept.paused;
+	return open_for_handover(guard, err);
+}
+
+static int open_all(struct guard *guard, struct hf_error *err)
+{
+	int r;
+
+	if (guard->options.restart && !is_source(guard))
+		return open_without_session(guard, err);
+	r = open_side(guard, err);
+	set_wait(guard);
+	if (r < 0)
+		return r;
+	return guard->options.restart ? open_source_again(guard, err)
+				      : open_for_handover(guard, err);
 }
 
 int guard_new(const struct guard_options *options, const struct guard_listener *listener,
@@ -362,8 +386,7 @@ int guard_new(const struct guard_options *options, const struct guard_listener *
 	if (r == 0)
 		r = name_side(guard, err);
 	if (r == 0)
-		r = is_restarted_target(guard) ? open_for_restart(guard, err)
-					       : open_for_handover(guard, err);
+		r = open_all(guard, err);
 	if (r < 0) {
 		(void)guard_free(guard);
 		return r;
@@ -474,17 +497,20 @@ int guard_run(struct guard *guard, int cancel_fd, enum hf_outcome *ret_outcome,
 	struct hf_error own = { 0 };
 	int r;
 
-	if (is_restarted_target(guard)) {
-		r = guard_restart_target(guard->qemu, &guard->ledger, &guard->note, ret_outcome,
-					 err);
-		guard->decided = r == 0;
+	if (guard->alone) {
+		r = is_source(guard)
+			    ? guard_restart_source(&guard->source, &guard->ledger, &guard->note,
+						   !guard->options.stay, ret_outcome, err)
+			    : guard_restart_target(guard->qemu, &guard->ledger, &guard->note,
+						   ret_outcome, err);
+		guard->decided = r == 0 && *ret_outcome != HF_OUTCOME_WAITING;
 		return r;
 	}
 	r = step_all(guard, cancel_fd, err);
 	*ret_outcome = hf_session_outcome(guard->session);
 	if (r < 0)
 		return r;
-	guard->decided = true;
+	guard->decided = *ret_outcome != HF_OUTCOME_WAITING;
 	explain(guard, err);
 	switch (*ret_outcome) {
 	case HF_OUTCOME_AWAY:

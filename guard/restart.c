@@ -11,6 +11,7 @@
 
 #include "guard/clock.h"
 #include "guard/fail.h"
+#include "guard/source.h"
 
 #define QUIT_NS (30 * GUARD_NS_PER_S)
 #define NOTE_VERSION 1
@@ -121,9 +122,13 @@ int guard_restart_target(struct qemu *qemu, struct hf_ledger *ledger, const stru
 	*ret_outcome = HF_OUTCOME_NONE;
 	if (r < 0)
 		return r;
-	if (record.revision && record.state == HF_LEDGER_AWAY &&
-	    strcmp(record.owner, note->side) == 0) {
-		r = run_it(qemu, note, err);
+	if (record.revision == 0)
+		return guard_fail(err, HF_E_LEDGER_REFUSED, 0,
+				  "%.120s knows no guest \"%s\": nothing is done", note->ledger,
+				  note->guest);
+	/* Started here, whatever has become of it since: it may have been offered on. */
+	if (strcmp(record.owner, note->side) == 0) {
+		r = record.state == HF_LEDGER_AWAY ? run_it(qemu, note, err) : 0;
 		if (r == 0)
 			*ret_outcome = HF_OUTCOME_RUNNING;
 		return r;
@@ -131,5 +136,37 @@ int guard_restart_target(struct qemu *qemu, struct hf_ledger *ledger, const stru
 	r = give_back(qemu, ledger, note, &record, err);
 	if (r == 0)
 		*ret_outcome = HF_OUTCOME_FAILED;
+	return r;
+}
+
+int guard_restart_source(struct guard_source *source, struct hf_ledger *ledger,
+			 const struct guard_note *note, bool quit, enum hf_outcome *ret_outcome,
+			 struct hf_error *err)
+{
+	struct hf_ledger_record record;
+	int r = hf_ledger_read(ledger, note->guest, &record, err);
+
+	*ret_outcome = HF_OUTCOME_NONE;
+	if (r < 0)
+		return r;
+	source->ran = note->plan.runs;
+	if (record.revision && strcmp(record.owner, note->side) != 0) {
+		r = guard_source_release(source, quit, err);
+		*ret_outcome = HF_OUTCOME_AWAY;
+		return r;
+	}
+	if (record.revision && record.state != HF_LEDGER_HOME && record.state != HF_LEDGER_AWAY) {
+		*ret_outcome = HF_OUTCOME_WAITING;
+		(void)guard_fail(err, HF_E_IN_DOUBT, 0,
+				 "the guest is offered to %.63s, and nothing of it was kept here",
+				 record.offered_to);
+		return 0;
+	}
+	r = guard_source_take_home(source, err);
+	if (r == 0) {
+		*ret_outcome = HF_OUTCOME_HOME;
+		(void)guard_fail(err, HF_E_CANCELLED, 0,
+				 "the source's guard died before the guest was away");
+	}
 	return r;
 }

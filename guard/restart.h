@@ -19,6 +19,17 @@ struct guard_note {
 int guard_note_write(const char *path, const struct guard_note *note, struct hf_error *err);
 int guard_note_read(const char *path, struct guard_note *ret_note, struct hf_error *err);
 
+struct guard_source;
+
+/*
+ * The source's guard before this one died, and has kept nothing: the guest was not offered yet, or
+ * it was decided whose it is, and QEMU was not told. *ret_outcome is HOME, AWAY, or WAITING: the
+ * ledger says that it is offered. QEMU's process ends if it is away and quit.
+ */
+int guard_restart_source(struct guard_source *source, struct hf_ledger *ledger,
+			 const struct guard_note *note, bool quit, enum hf_outcome *ret_outcome,
+			 struct hf_error *err);
+
 /*
  * The target's guard before this one died. The ledger says how far it was: a guest that was not
  * started goes back (QEMU's process ends first), one that was runs on. *ret_outcome is RUNNING or

@@ -85,7 +85,7 @@ static int watch(struct guard_source *source, uint64_t *ret_left, struct hf_erro
 
 	if (r < 0 && r != HF_E_DEADLINE)
 		return guard_fail(err, r, own.cause, "%s", own.text);
-	if (r == 0 && !has_stopped(&migration))
+	if (r == 0 && (qemu_ended(&migration) || !has_stopped(&migration)))
 		return migration_failed(&migration, err);
 	atomic_store(&source->remaining, migration.remaining);
 	if (migration.total)
@@ -121,30 +121,41 @@ static bool runs_again(const struct qemu_migration *migration)
 	return qemu_ended(migration) && strcmp(migration->run_state, "running") == 0;
 }
 
-/* QEMU's migration is over, and the guest here. Whatever it stands in: several ways lead there. */
+/*
+ * QEMU's connections take nothing more, and the main one has its last word: before QEMU is asked
+ * anything, since it answers nobody while it waits in a write with its guest stopped.
+ */
+static int break_off(struct guard_source *source)
+{
+	int r = source->link ? shut(source, 1, NULL) : HF_E_CONNECTION_LOST;
+
+	for (uint32_t i = 1; source->link && i <= source->options.multifd; i++) {
+		int fd = link_stream_fd(source->link, LINK_QEMU, i);
+
+		if (fd < 0)
+			continue;
+		(void)shutdown(fd, SHUT_RD);
+		(void)close(fd);
+	}
+	return r;
+}
+
+/*
+ * QEMU's migration is over, and the guest here, whatever it stands in. One whose connection went
+ * with an earlier guard, and is only held, is cancelled.
+ */
 static int bring_back(struct guard_source *source, struct hf_error *err)
 {
 	struct qemu *qemu = source->side.qemu;
-	struct qemu_migration migration;
-	char state[QEMU_NAME_MAX];
-	int r = qemu_run_state(qemu, state, err);
+	struct qemu_migration migration = { 0 };
+	uint64_t patience_ns = source->side.wait_ns / 4;
+	int r = break_off(source);
 
 	if (r == 0)
+		r = qemu_wait(qemu, qemu_ended, guard_now_ns() + patience_ns, &migration, NULL);
+	if (r < 0) {
 		r = qemu_migration(qemu, &migration, err);
-	if (r < 0)
-		return r;
-	if (!qemu_ended(&migration)) {
-		/*
-		 * One that waits for this word ends by it; one that copies, or whose connection
-		 * went with an earlier guard and is only held, by the other.
-		 */
-		if (strcmp(state, "finish-migrate") == 0 && source->link)
-			(void)shut(source, 1, NULL);
-		else
-			(void)qemu_do(qemu, "migrate_cancel", NULL, NULL);
-		r = qemu_wait(qemu, qemu_ended, guard_now_ns() + source->side.wait_ns / 4, NULL,
-			      NULL);
-		if (r == HF_E_DEADLINE)
+		if (r == 0 && !qemu_ended(&migration))
 			r = qemu_do(qemu, "migrate_cancel", NULL, err);
 		if (r == 0)
 			r = qemu_wait(qemu, qemu_ended, guard_now_ns() + source->side.wait_ns,
@@ -152,8 +163,7 @@ static int bring_back(struct guard_source *source, struct hf_error *err)
 		if (r < 0)
 			return r;
 	}
-	/* Some say that they failed before the guest runs again: it is machine_run() that counts.
-	 */
+	/* Some say that they failed before the guest runs again. */
 	if (source->ran)
 		(void)qemu_wait(qemu, runs_again, guard_now_ns() + SLICE_NS, NULL, NULL);
 	if (source->held)
@@ -170,6 +180,8 @@ static struct guard_source *source_of(const struct facade_device *device)
 /* Nothing that happens to the guard ends QEMU's wait any more; see source.h. */
 static int hold(struct guard_source *source, struct hf_error *err)
 {
+	struct qemu_migration migration = { 0 };
+	char state[QEMU_NAME_MAX] = "";
 	int fd, r;
 
 	if (source->held)
@@ -181,6 +193,16 @@ static int hold(struct guard_source *source, struct hf_error *err)
 	r = qemu_give(source->side.qemu, HOLD, fd, err);
 	(void)close(fd);
 	source->held = r == 0;
+	/* It is held only if it still waits: a connection that has ended has ended. */
+	if (r == 0)
+		r = qemu_migration(source->side.qemu, &migration, err);
+	if (r == 0)
+		r = qemu_run_state(source->side.qemu, state, err);
+	if (r == 0 && (qemu_ended(&migration) || strcmp(state, "finish-migrate") != 0))
+		r = guard_fail(err, HF_E_MACHINE_STATE, 0,
+			       "the source's QEMU does not wait any more: its migration is %s, its "
+			       "run state %s",
+			       migration.status, state);
 	return r;
 }
 
@@ -396,13 +418,11 @@ struct hf_ledger guard_source_ledger(struct guard_source *source, struct hf_ledg
 /* ---- beginning and end --------------------------------------------------------------------- */
 
 /* Capabilities with which a migration is not what a guard can hand over. */
-static const char *const foreign[] = { "postcopy-ram",
-				       "x-colo",
-				       "background-snapshot",
-				       "mapped-ram",
-				       "rdma-pin-all",
-				       "pause-before-switchover",
-				       NULL };
+static const char *const foreign[] = { "postcopy-ram",	      "x-colo",
+				       "background-snapshot", "mapped-ram",
+				       "rdma-pin-all",	      "pause-before-switchover",
+				       "switchover-ack",      "x-ignore-shared",
+				       "dirty-bitmaps",	      NULL };
 
 static int look(struct guard_source *source, struct hf_error *err)
 {
@@ -445,13 +465,19 @@ int guard_source_init(struct guard_source *source, struct qemu *qemu,
 	r = facade_init(&source->side, qemu, &device_ops, err);
 	if (r < 0)
 		return r;
-	source->side.wait_ns = 30 * GUARD_NS_PER_S;
 	return look(source, err);
 }
 
 void guard_source_done(struct guard_source *source)
 {
 	facade_done(&source->side);
+}
+
+int guard_source_take_home(struct guard_source *source, struct hf_error *err)
+{
+	int r = bring_back(source, err);
+
+	return r == 0 && source->ran ? machine_run(source, err) : r;
 }
 
 int guard_source_release(struct guard_source *source, bool quit, struct hf_error *err)

@@ -48,6 +48,9 @@ struct hf_machine guard_source_machine(struct guard_source *source);
  */
 struct hf_ledger guard_source_ledger(struct guard_source *source, struct hf_ledger ledger);
 
+/* Without a session, after a restart: QEMU's migration ends, and its guest runs if it ran. */
+int guard_source_take_home(struct guard_source *source, struct hf_error *err);
+
 /*
  * The session has ended as AWAY: let QEMU complete, and end its process if quit. What the guest was
  * here is gone then. Errors do not change that it is away.

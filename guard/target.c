@@ -97,12 +97,17 @@ static int exit_on_error_off(struct qemu *qemu, const char *uri, struct hf_error
 static int prepare(struct guard_target *target, struct hf_error *err)
 {
 	struct qemu *qemu = target->side.qemu;
+	struct hf_error late = { 0 };
 	int r = qemu_do(qemu, "stop", NULL, err);
 
 	if (r == 0)
 		r = qemu_capability(qemu, "return-path", true, err);
 	if (r == 0)
 		r = qemu_capability(qemu, "events", true, err);
+	/* Disks are the source's until `cont`; from 10.0 on that is so without being asked for. */
+	if (r == 0 && qemu_capability(qemu, "late-block-activate", true, &late) < 0 &&
+	    late.code != HF_E_UNSUPPORTED)
+		r = guard_fail(err, late.code, 0, "%s", late.text);
 	if (r == 0)
 		r = qemu_capability(qemu, "multifd", target->plan.multifd > 0, err);
 	if (r == 0 && target->plan.multifd > 0)
@@ -513,7 +518,6 @@ int guard_target_init(struct guard_target *target, struct qemu *qemu,
 		r = qemu_run_state(qemu, state, err);
 	if (r < 0)
 		return r;
-	target->side.wait_ns = 45 * GUARD_NS_PER_S;
 	if (strcmp(state, "inmigrate") != 0)
 		return guard_fail(err, HF_E_INVALID, 0,
 				  "the target's QEMU is in the state %s: it must have been started "

@@ -147,8 +147,3 @@ int vfio_take_set_state(int fd, uint32_t state)
 		(void)close(request.data_fd); /* not one of the arcs that are asked for here */
 	return r;
 }
-
-int vfio_take_reset(int fd)
-{
-	return ioctl(fd, VFIO_DEVICE_RESET) < 0 ? -errno : 0;
-}

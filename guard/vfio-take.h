@@ -31,7 +31,4 @@ int vfio_take_state(int fd, uint32_t *ret_state);
 /* Ask for a state; no data descriptor is asked for or kept. 0 or a negative errno. */
 int vfio_take_set_state(int fd, uint32_t state);
 
-/* VFIO_DEVICE_RESET. 0 or a negative errno. */
-int vfio_take_reset(int fd);
-
 #endif

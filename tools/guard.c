@@ -152,14 +152,27 @@ static int tell_end(const struct side *side)
 {
 	bool good = side->outcome == HF_OUTCOME_AWAY || side->outcome == HF_OUTCOME_RUNNING;
 
-	say(side, "outcome", side->result < 0 ? "unknown" : outcome_words(side->outcome));
+	const bool held =
+		side->options.role == HF_ROLE_TARGET && side->outcome == HF_OUTCOME_WAITING;
+
+	say(side, "outcome",
+	    side->result < 0 ? "unknown"
+	    : held	     ? "the guest is this side's, and paused: it could not be run"
+			     : outcome_words(side->outcome));
 	if (side->err.code)
 		say(side, good ? "remark" : "reason", side->err.text);
-	if (side->outcome == HF_OUTCOME_WAITING)
-		say(side, "to do",
-		    "the same command with --restart asks the ledger again; 'holdfast resolve "
-		    "--ledger "
-		    "URI --take-back GUEST' first, if the target is dead");
+	if (held) {
+		say(side, "to do", "mend what the reason says, then let QEMU run it (`cont`)");
+	} else if (side->outcome == HF_OUTCOME_WAITING) {
+		char text[PATH_MAX + 160];
+
+		(void)snprintf(text, sizeof(text),
+			       "the same command with --restart --dir %s asks the ledger again; "
+			       "'holdfast resolve --ledger URI --take-back GUEST' first, if the "
+			       "target is dead",
+			       side->options.dir);
+		say(side, "to do", text);
+	}
 	if (side->result < 0)
 		return EXIT_UNKNOWN;
 	if (side->outcome == HF_OUTCOME_WAITING)
@@ -236,6 +249,10 @@ static int read_options(const struct arguments *arguments, struct guard_options 
 	if (options->restart && !options->dir)
 		return command_usage(arguments->command,
 				     "option --restart needs --dir: where the guest was kept");
+	if (options->restart && options->register_)
+		return command_usage(arguments->command,
+				     "options --restart and --register exclude each other: the "
+				     "guest may be somebody else's by now");
 	if (read_numbers(arguments, options))
 		return EXIT_USAGE;
 	return read_filters(arguments, options);
@@ -247,6 +264,7 @@ static int signals(void)
 {
 	sigset_t set;
 
+	(void)signal(SIGPIPE, SIG_IGN); /* who listens to us decides nothing */
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, SIGINT);
 	(void)sigaddset(&set, SIGTERM);

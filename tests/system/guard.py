@@ -178,7 +178,7 @@ class Host:
             return self.qemu.ask("query-status")["status"]
         except (Failure, OSError):
             try:
-                self.qemu.process.wait(5)
+                self.qemu.process.wait(DEADLINE_S) # a busy host takes long to free a guest
             except subprocess.TimeoutExpired:
                 raise Failure(f"{self.name}: QEMU does not answer") from None
             self.passes() # a guest that finds itself damaged switches its machine off
@@ -369,7 +369,8 @@ def held_at_target(folder):
     with Pair(folder) as it:
         guards = it.guards(target=["--filter", "fault:machine.run:1"])
         guards[0].end(AWAY)
-        guards[1].end()
+        guards[1].end(DOUBT)
+        check("this side's, and paused" in str(guards[1]), str(guards[1]))
         check(it.source.status() == "gone", it.source.status())
         check(it.target.status() == "paused", it.target.status())
         it.target.qemu.ask("cont")
@@ -443,19 +444,19 @@ def settle(it, who):
     return states
 
 
-STATES = ["HELLO", "PRECOPY", "QUIESCING", "DRAINING", "PROVING", "OFFERING", "COMMITTING"]
+STATES = ["HELLO", "PRECOPY", "QUIESCING", "DRAINING", "PROVING", "OFFERING", "COMMITTING", "AWAY"]
 TARGET_STATES = ["GREETING", "LOADING", "VERIFYING", "SETTING", "LOADED", "CLAIMING", "STARTING",
                  "RECORDING", "RESUMING"]
 
 
-def struck(role, state, what):
+def struck(role, state, what, more=()):
     """Kill the guard (or its QEMU) as it reaches a state."""
     def test(folder):
         with Pair(folder) as it:
             slow = ["--filter", "delay:ledger.swap:100", "--filter", "delay:device.set_state:30",
                     "--filter", "delay:machine.run:200",
                     "--link-deadline", "3", "--doubt", "4"]
-            guards = dict(zip(("source", "target"), it.guards(slow, slow)))
+            guards = dict(zip(("source", "target"), it.guards([*slow, *more], slow)))
             host = it.source if role == "source" else it.target
             guards[role].wait("transition", f"-> {state} ")
             (guards[role].process if what == "guard" else host.qemu.process).kill()
@@ -580,11 +581,15 @@ SUITES = {
     },
     "struck-guards": {
         **{f"the source's guard, {state}": struck("source", state, "guard") for state in STATES},
+        **{f"the source's guard, {state}, on the way home": struck(
+            "source", state, "guard", ["--filter", "fault:ledger.swap:2"])
+           for state in ("REVOKING", "UNDOING", "RESUMING")},
         **{f"the target's guard, {state}": struck("target", state, "guard")
            for state in TARGET_STATES},
     },
     "struck-qemus": {
-        **{f"the source's QEMU, {state}": struck("source", state, "qemu") for state in STATES},
+        **{f"the source's QEMU, {state}": struck("source", state, "qemu")
+           for state in STATES[:-1]},
         **{f"the target's QEMU, {state}": struck("target", state, "qemu")
            for state in TARGET_STATES[:-2]}, # behind `started` it is the guest that dies
     },
