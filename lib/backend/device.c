@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <holdfast/device.h>
+
 #include "backend/device.h"
 #include "backend/device/ops.h"
 #include "base/error.h"
@@ -96,25 +98,6 @@ static int flags_sane(uint32_t flags)
 	       !(flags & ~(HF_MIG_STOP_COPY | HF_MIG_P2P | HF_MIG_PRE_COPY));
 }
 
-static int has_state(const struct device *d, uint32_t state)
-{
-	switch (state) {
-	case HF_DEVICE_STOP:
-	case HF_DEVICE_RUNNING:
-	case HF_DEVICE_STOP_COPY:
-	case HF_DEVICE_RESUMING:
-		return 1;
-	case HF_DEVICE_RUNNING_P2P:
-		return (d->info.mig_flags & HF_MIG_P2P) != 0;
-	case HF_DEVICE_PRE_COPY:
-		return (d->info.mig_flags & HF_MIG_PRE_COPY) != 0;
-	case HF_DEVICE_PRE_COPY_P2P:
-		return (d->info.mig_flags & HF_MIG_PRE_COPY) && (d->info.mig_flags & HF_MIG_P2P);
-	default:
-		return 0;
-	}
-}
-
 static int in_pre_copy(const struct device *d)
 {
 	return d->state == HF_DEVICE_PRE_COPY || d->state == HF_DEVICE_PRE_COPY_P2P;
@@ -173,7 +156,7 @@ int device_set_state(struct device *d, uint32_t state, struct hf_error *err)
 	uint32_t from = d->state;
 	int r, asked;
 
-	assert(has_state(d, state));
+	assert(hf_device_has_state(d->info.mig_flags, state));
 	assert(!(from == HF_DEVICE_STOP_COPY &&
 		 (state == HF_DEVICE_PRE_COPY || state == HF_DEVICE_PRE_COPY_P2P)));
 

@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include <holdfast/device.h>
+
 #include "backend/device/vfio-user/client.h"
 
 #define FEATURE_BYTES_MAX 64u
@@ -105,25 +107,12 @@ static int put(struct vu_client *c, uint32_t state)
 	return r;
 }
 
-static int has_state(const struct vu_client *c, uint32_t state)
-{
-	uint32_t needs = HF_MIG_STOP_COPY;
-
-	if (state == HF_DEVICE_ERROR || state >= HF_DEVICE_STATE_COUNT)
-		return 0;
-	if (state == HF_DEVICE_RUNNING_P2P || state == HF_DEVICE_PRE_COPY_P2P)
-		needs |= HF_MIG_P2P;
-	if (state == HF_DEVICE_PRE_COPY || state == HF_DEVICE_PRE_COPY_P2P)
-		needs |= HF_MIG_PRE_COPY;
-	return (c->info.mig_flags & needs) == needs;
-}
-
 /* What the kernel would refuse, and what it should. */
 static int refused(const struct vu_client *c, uint32_t from, uint32_t state)
 {
 	if (!c->info.mig_flags)
 		return -EOPNOTSUPP;
-	if (from == HF_DEVICE_ERROR || !has_state(c, state))
+	if (from == HF_DEVICE_ERROR || !hf_device_has_state(c->info.mig_flags, state))
 		return -EINVAL;
 	if (from == HF_DEVICE_STOP_COPY && session_of(state) == HF_DEVICE_STOP_COPY &&
 	    state != HF_DEVICE_STOP_COPY)

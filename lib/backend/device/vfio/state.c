@@ -16,6 +16,8 @@
 #include <assert.h>
 #include <errno.h>
 
+#include <holdfast/device.h>
+
 #include "backend/device/vfio/sys.h"
 #include "backend/device/vfio/uapi.h"
 #include "backend/device/vfio/vfio.h"
@@ -36,19 +38,6 @@ static uint32_t session_of(uint32_t state)
 	default:
 		return NO_SESSION;
 	}
-}
-
-static int has_state(const struct vfio *v, uint32_t state)
-{
-	uint32_t needs = HF_MIG_STOP_COPY;
-
-	if (state == HF_DEVICE_ERROR || state >= HF_DEVICE_STATE_COUNT)
-		return 0;
-	if (state == HF_DEVICE_RUNNING_P2P || state == HF_DEVICE_PRE_COPY_P2P)
-		needs |= HF_MIG_P2P;
-	if (state == HF_DEVICE_PRE_COPY || state == HF_DEVICE_PRE_COPY_P2P)
-		needs |= HF_MIG_PRE_COPY;
-	return (v->info.mig_flags & needs) == needs;
 }
 
 static void end_session(struct vfio *v)
@@ -147,7 +136,7 @@ static int refused(const struct vfio *v, uint32_t from, uint32_t state)
 {
 	if (!v->info.mig_flags)
 		return -EOPNOTSUPP;
-	if (from == HF_DEVICE_ERROR || !has_state(v, state))
+	if (from == HF_DEVICE_ERROR || !hf_device_has_state(v->info.mig_flags, state))
 		return -EINVAL;
 	if (from == HF_DEVICE_STOP_COPY && session_of(state) == HF_DEVICE_STOP_COPY &&
 	    state != HF_DEVICE_STOP_COPY)
