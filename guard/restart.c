@@ -100,8 +100,17 @@ static int give_back(struct qemu *qemu, struct hf_ledger *ledger, const struct g
 	struct hf_ledger_record now;
 	bool claimed =
 		record->state == HF_LEDGER_CLAIMED && strcmp(record->offered_to, note->side) == 0;
-	int r = qemu_quit(qemu, guard_now_ns() + QUIT_NS, err);
+	char state[QEMU_NAME_MAX];
+	int r = qemu_run_state(qemu, state, err);
 
+	/* Whoever has run it: a guest that runs is not ended by a guard. */
+	if (r == 0 && strcmp(state, "running") == 0)
+		r = guard_fail(err, HF_E_LEDGER_REFUSED, 0,
+			       "%.80s says that the guest \"%s\" is %.63s's, and QEMU runs it: "
+			       "nothing is done",
+			       note->ledger, note->guest, record->owner);
+	if (r == 0)
+		r = qemu_quit(qemu, guard_now_ns() + QUIT_NS, err);
 	/* Nothing is left of the guest here: the owner may have it back. */
 	if (r == 0 && claimed)
 		r = hf_ledger_take_back(ledger, note->guest, &now, err);
@@ -139,6 +148,29 @@ int guard_restart_target(struct qemu *qemu, struct hf_ledger *ledger, const stru
 	return r;
 }
 
+/*
+ * The guest is somebody else's. If QEMU waits for its last word, it was handed over from here; else
+ * the record is about another guest of that name, and this one is none of its business.
+ */
+static int end_away(struct guard_source *source, const struct guard_note *note,
+		    const struct hf_ledger_record *record, bool quit, enum hf_outcome *ret_outcome,
+		    struct hf_error *err)
+{
+	char state[QEMU_NAME_MAX];
+	int r = qemu_run_state(source->side.qemu, state, err);
+
+	if (r == 0 && strcmp(state, "finish-migrate") != 0)
+		r = guard_fail(err, HF_E_LEDGER_REFUSED, 0,
+			       "%.80s says that the guest \"%s\" is %.63s's, and QEMU is in the "
+			       "state %s: nothing is done",
+			       note->ledger, note->guest, record->owner, state);
+	if (r == 0)
+		r = guard_source_release(source, quit, err);
+	if (r == 0)
+		*ret_outcome = HF_OUTCOME_AWAY;
+	return r;
+}
+
 int guard_restart_source(struct guard_source *source, struct hf_ledger *ledger,
 			 const struct guard_note *note, bool quit, enum hf_outcome *ret_outcome,
 			 struct hf_error *err)
@@ -150,11 +182,8 @@ int guard_restart_source(struct guard_source *source, struct hf_ledger *ledger,
 	if (r < 0)
 		return r;
 	source->ran = note->plan.runs;
-	if (record.revision && strcmp(record.owner, note->side) != 0) {
-		r = guard_source_release(source, quit, err);
-		*ret_outcome = HF_OUTCOME_AWAY;
-		return r;
-	}
+	if (record.revision && strcmp(record.owner, note->side) != 0)
+		return end_away(source, note, &record, quit, ret_outcome, err);
 	if (record.revision && record.state != HF_LEDGER_HOME && record.state != HF_LEDGER_AWAY) {
 		*ret_outcome = HF_OUTCOME_WAITING;
 		(void)guard_fail(err, HF_E_IN_DOUBT, 0,

@@ -15,9 +15,8 @@
 #define MAIN 0u /* the stream of QEMU's main connection: it is the first that it makes */
 #define HOLD "holdfast"
 #define SLICE_NS (250 * GUARD_NS_PER_MS) /* the longest look; a cancel waits for it */
-#define NO_LIMIT                                                                                   \
-	(INT64_C(1) << 50) /* bytes per second, for versions in which 0 is no bandwidth            \
-			    */
+/* Bytes per second, for versions in which 0 is no bandwidth. */
+#define NO_LIMIT (INT64_C(1) << 50)
 
 /* ---- QEMU's migration ---------------------------------------------------------------------- */
 
@@ -58,10 +57,10 @@ static int begin(struct guard_source *source, struct hf_error *err)
 	return r;
 }
 
+/* Also a guest that was paused goes through this state. */
 static bool has_stopped(const struct qemu_migration *migration)
 {
-	return strcmp(migration->run_state, "finish-migrate") == 0 ||
-	       strcmp(migration->run_state, "postmigrate") == 0;
+	return strcmp(migration->run_state, "finish-migrate") == 0;
 }
 
 static bool has_stopped_or_ended(const struct qemu_migration *migration)
@@ -177,22 +176,26 @@ static struct guard_source *source_of(const struct facade_device *device)
 	return (struct guard_source *)device->side; /* its first member */
 }
 
-/* Nothing that happens to the guard ends QEMU's wait any more; see source.h. */
-static int hold(struct guard_source *source, struct hf_error *err)
+static int give(struct guard_source *source, struct hf_error *err)
 {
-	struct qemu_migration migration = { 0 };
-	char state[QEMU_NAME_MAX] = "";
-	int fd, r;
+	int fd = link_stream_fd(source->link, LINK_QEMU, MAIN), r;
 
-	if (source->held)
-		return 0;
-	fd = link_stream_fd(source->link, LINK_QEMU, MAIN);
 	if (fd < 0)
 		return guard_fail(err, HF_E_CONNECTION_LOST, errno,
 				  "the main connection of the source's QEMU is gone");
 	r = qemu_give(source->side.qemu, HOLD, fd, err);
 	(void)close(fd);
 	source->held = r == 0;
+	return r;
+}
+
+/* Nothing that happens to the guard ends QEMU's wait any more; see source.h. */
+static int hold(struct guard_source *source, struct hf_error *err)
+{
+	struct qemu_migration migration = { 0 };
+	char state[QEMU_NAME_MAX] = "";
+	int r = source->held ? 0 : give(source, err);
+
 	/* It is held only if it still waits: a connection that has ended has ended. */
 	if (r == 0)
 		r = qemu_migration(source->side.qemu, &migration, err);

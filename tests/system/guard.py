@@ -489,6 +489,25 @@ def lost(it, role, state):
         check(status in ("running", "gone"), f"{role} died in {state}: the target is {status}")
 
 
+def restart_of_another(folder):
+    """The guard dies before it has acted, and the ledger's guest of that name is elsewhere."""
+    with Pair(folder) as it:
+        for guard in it.guards():
+            guard.end(0)
+        it.is_away()
+        other = it.source = it.host(incoming=False)
+        other.qemu.wait_guest()
+        guard = Guard("source", *it.common(other), "--filter", "delay:ledger.read:2000", "source",
+                      other.qmp, "tcp:127.0.0.1:1")
+        guard.wait("transition", "-> ENTERING ")
+        guard.process.kill()
+        guard.end()
+        guard = it.restart("source", 4)
+        check("nothing is done" in guard.reason(), f"{guard}")
+        other.works()
+        it.target.works()
+
+
 def link_cut(seconds, when):
     """Both guards reconnect and go on; QEMU does not notice."""
     def test(folder):
@@ -580,6 +599,7 @@ SUITES = {
         "cut for good": link_gone,
     },
     "struck-guards": {
+        "a restart that finds another's record": restart_of_another,
         **{f"the source's guard, {state}": struck("source", state, "guard") for state in STATES},
         **{f"the source's guard, {state}, on the way home": struck(
             "source", state, "guard", ["--filter", "fault:ledger.swap:2"])
