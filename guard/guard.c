@@ -181,7 +181,11 @@ static int open_side(struct guard *guard, struct hf_error *err)
 			.ctx = guard,
 		};
 
-		return guard_target_init(&guard->target, guard->qemu, &target, err);
+		int r = guard_target_init(&guard->target, guard->qemu, &target, err);
+
+		if (r == 0 && guard->target.unproved[0] && guard->listener.unproved)
+			guard->listener.unproved(guard->listener.ctx, guard->target.unproved);
+		return r;
 	}
 }
 

@@ -392,7 +392,6 @@ static int machine_describe(void *self, void *buf, uint32_t capacity, uint32_t *
 static int machine_check(void *self, const void *shape, uint32_t length, struct hf_error *err)
 {
 	struct guard_target *target = self;
-
 	int r = facade_compare(target->side.qemu, shape, length, &target->plan, err);
 
 	if (r == 0 && target->options.planned)
@@ -502,6 +501,7 @@ static void leave_devices(struct guard_target *target)
 int guard_target_init(struct guard_target *target, struct qemu *qemu,
 		      const struct guard_target_options *options, struct hf_error *err)
 {
+	struct hf_error unseen = { 0 };
 	pthread_condattr_t attributes;
 	char state[QEMU_NAME_MAX];
 	int r;
@@ -523,12 +523,14 @@ int guard_target_init(struct guard_target *target, struct qemu *qemu,
 				  "the target's QEMU is in the state %s: it must have been started "
 				  "with -incoming defer",
 				  state);
-	r = take_devices(target, options->trust ? NULL : err);
-	if (r < 0 && options->trust) {
+	r = take_devices(target, &unseen);
+	if (r < 0 && !options->trust)
+		return guard_fail(err, r, 0, "%s", unseen.text);
+	if (r < 0) {
 		leave_devices(target);
-		r = 0;
+		(void)snprintf(target->unproved, sizeof(target->unproved), "%s", unseen.text);
 	}
-	return r;
+	return 0;
 }
 
 void guard_target_done(struct guard_target *target)

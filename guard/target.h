@@ -9,6 +9,7 @@
 #define GUARD_TARGET_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "guard/facade.h"
 
@@ -25,7 +26,8 @@ struct guard_target {
 	struct facade_side side;
 	struct guard_target_options options;
 	struct facade_plan plan; /* the source's, from its greeting on */
-	bool quit; /* QEMU was told to end, or has */
+	atomic_bool quit; /* QEMU was told to end, or has */
+	char unproved[HF_ERROR_TEXT_MAX]; /* why its VFIO devices are not; "": they are */
 	/* What the load is like; under lock. */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;

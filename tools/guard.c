@@ -23,6 +23,7 @@
 #include "guard/guard.h"
 #include "tools/commands.h"
 #include "tools/paths.h"
+#include "vmm/qmp.h"
 
 #define URI_LOCAL "link" /* between the two of `local`, in their folder */
 
@@ -47,8 +48,8 @@ static void say(const struct side *side, const char *what, const char *text)
 {
 	(void)pthread_mutex_lock(&output);
 	if (side->json) {
-		json_t *line = json_pack("{s:s,s:s,s:s?}", "side", side->name, "event", what,
-					 "text", text && text[0] ? text : NULL);
+		json_t *line = json_pack("{s:s,s:s,s:o}", "side", side->name, "event", what, "text",
+					 text && text[0] ? qmp_text(text) : json_null());
 
 		(void)json_dumpf(line, stdout, JSON_COMPACT);
 		(void)printf("\n");
@@ -114,6 +115,11 @@ static void on_link(void *ctx, const char *what, const char *text)
 
 	(void)snprintf(words, sizeof(words), "link %s", what);
 	say(ctx, words, text);
+}
+
+static void on_unproved(void *ctx, const char *why)
+{
+	say(ctx, "VFIO devices are not proved", why);
 }
 
 static void on_copy(void *ctx, uint64_t remaining, uint64_t total)
@@ -277,6 +283,7 @@ static int open_side(struct side *side)
 	const struct guard_listener listener = { .listening = on_listening,
 						 .event = on_event,
 						 .link = on_link,
+						 .unproved = on_unproved,
 						 .copy = on_copy,
 						 .ctx = side };
 
