@@ -79,9 +79,13 @@ static const char *first_name(const struct kvm_guest *guest, uint32_t devices)
 
 void kvm_guest_crash_by(struct kvm_guest *guest, uint32_t devices)
 {
+	if (!end(guest))
+		return;
 	guest->guest.broken_by_device = true;
-	kvm_guest_crash(guest, "device %s has had an error that cannot be corrected (VFIO's ERR)",
-			first_name(guest, devices));
+	(void)snprintf(guest->guest.crash_text, sizeof(guest->guest.crash_text),
+		       "device %s has had an error that cannot be corrected (VFIO's ERR)",
+		       first_name(guest, devices));
+	end_with(guest, GUEST_EVENT_CRASH);
 }
 
 int kvm_guest_check_devices(struct kvm_guest *guest, struct hf_error *err)
