@@ -106,8 +106,11 @@ void checker_print_hex(const char *name, uint64_t value);
 void checker_witness(uint32_t word);
 _Noreturn void checker_power_off(uint32_t status);
 
-/* checker-pci.c: find the devices that there are drivers for and set them up; returns how many. */
-uint32_t checker_pci_scan(void);
+/*
+ * checker-pci.c: find the devices that there are drivers for and set them up, with their interrupt
+ * pins or without; returns how many.
+ */
+uint32_t checker_pci_scan(bool pins);
 /* Mask a device's MSI, or no longer; from any vCPU. */
 void checker_pci_mask(uint32_t device, bool masked);
 

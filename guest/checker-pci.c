@@ -99,12 +99,12 @@ static bool pin_start(uint32_t function, uint32_t device)
 	return true;
 }
 
-static bool mtty_start(uint32_t function, uint32_t device)
+static bool mtty_start(uint32_t function, uint32_t device, bool pins)
 {
 	checker.devices[device].kind = WORK_DEVICE_MTTY;
 	checker.devices[device].bars[0] = ports_read(function, 0);
 	checker.devices[device].bars[1] = ports_read(function, 1);
-	checker.devices[device].pin = pin_start(function, device);
+	checker.devices[device].pin = pins && pin_start(function, device);
 	config_write(function, PCI_COMMAND,
 		     checker.devices[device].pin ? PCI_COMMAND_PORTS
 						 : PCI_COMMAND_PORTS | PCI_COMMAND_NO_PIN);
@@ -183,18 +183,18 @@ static bool sim_start(uint32_t function, uint32_t device)
 	return true;
 }
 
-static bool device_start(uint32_t function, uint32_t id, uint32_t device)
+static bool device_start(uint32_t function, uint32_t id, uint32_t device, bool pins)
 {
 	if (id == (HF_SIM_VENDOR_ID | (uint32_t)HF_SIM_DEVICE_ID << 16))
 		return sim_start(function, device);
 	if (id == (WORK_MTTY_VENDOR_ID | WORK_MTTY_DEVICE_ID << 16))
-		return mtty_start(function, device);
+		return mtty_start(function, device, pins);
 	if (id == (WORK_LABDMA_VENDOR_ID | WORK_LABDMA_DEVICE_ID << 16))
 		return labdma_start(function, device);
 	return false;
 }
 
-uint32_t checker_pci_scan(void)
+uint32_t checker_pci_scan(bool pins)
 {
 	uint32_t slot, f, count = 0;
 
@@ -203,7 +203,7 @@ uint32_t checker_pci_scan(void)
 			uint32_t function = slot << 3 | f;
 			uint32_t id = config_read(function, 0);
 
-			if (device_start(function, id, count))
+			if (device_start(function, id, count, pins))
 				count++;
 			if (f == 0 && (id == UINT32_MAX ||
 				       !(config_read(function, PCI_HEADER) & PCI_MULTI_FUNCTION)))

@@ -176,7 +176,7 @@ static void set_up(void)
 	for (i = 0; i < WORK_COMMAND_LINE_MAX; i++)
 		shared.command_line[i] = checker.command_line[i];
 	shared.vcpu_count = checker.vcpu_count;
-	shared.device_count = checker_pci_scan();
+	shared.device_count = checker_pci_scan(!shared.knobs.pins_off);
 	shared.p2p = shared.device_count > 1;
 	shared.ticks_per_ms = checker.tsc_khz;
 	for (i = 0; i < shared.device_count; i++) {

@@ -23,7 +23,7 @@ struct knob {
 };
 
 static const struct word touch_words[] = { { "full", 0 }, { "header", 1 }, { NULL, 0 } };
-static const struct word registers_words[] = { { "on", 0 }, { "off", 1 }, { NULL, 0 } };
+static const struct word off_words[] = { { "on", 0 }, { "off", 1 }, { NULL, 0 } };
 static const struct word order_words[] = { { "random", WORK_ORDER_RANDOM },
 					   { "linear", WORK_ORDER_LINEAR },
 					   { NULL, 0 } };
@@ -58,7 +58,8 @@ static const struct knob knobs[] = {
 	{ "stop_after", KNOB_U32,  AT(stop_after_s), 0, 1u << 30,      NULL },
 	{ "vcpus",      KNOB_U32,  AT(vcpus),        0, WORK_VCPUS_MAX, NULL },
 	{ "witness",    KNOB_U32,  AT(witness_us),   0, 60000000,      NULL },
-	{ "registers",  KNOB_WORD, AT(registers_off), 0, 0,            registers_words },
+	{ "registers",  KNOB_WORD, AT(registers_off), 0, 0,            off_words },
+	{ "pins",       KNOB_WORD, AT(pins_off),     0, 0,             off_words },
 	{ "selftest",   KNOB_WORD, AT(selftest),     0, 0,             selftest_words },
 };
 #undef AT

@@ -109,6 +109,7 @@ struct work_knobs {
 	uint32_t vcpus; /* expected; 0: those that come (checker guest only) */
 	uint32_t witness_us; /* between two of a vCPU's words to the witness; 0: none */
 	uint32_t registers_off; /* registers=off */
+	uint32_t pins_off; /* pins=off (checker guest only) */
 	uint32_t selftest; /* enum work_selftest */
 };
 
