@@ -194,6 +194,9 @@ boot_on_spurious:
  * something else just then (it comes as an exception with the interrupt's vector). The LAPIC knows
  * of one, and its EOI was given to the first. It is not asked elsewhere, since some KVM end
  * interrupts as they deliver them.
+ *
+ * Where a register of the device takes the interrupt back (boot_acks), that is done before the EOI,
+ * and before it counts: a pin that is level-triggered would come again.
  */
 	.balign VECTOR_DEVICE_CODE
 	.globl boot_on_devices
@@ -208,7 +211,12 @@ boot_on_devices:
 	testl $(1 << (vector % 32)), (%rcx)
 	popq %rcx
 	jz 2f
-1:	incq boot_irq_counts + 8 * (vector - VECTOR_DEVICES)
+1:	pushq %rcx
+	movl boot_acks + 4 * (vector - VECTOR_DEVICES), %ecx
+	jrcxz 3f
+	movl $-1, (%rcx)
+3:	popq %rcx
+	incq boot_irq_counts + 8 * (vector - VECTOR_DEVICES)
 	EOI
 2:	iretq
 	.set vector, vector + 1
@@ -216,9 +224,11 @@ boot_on_devices:
 
 	.bss
 	.balign 64
-	.globl boot_irq_counts
+	.globl boot_irq_counts, boot_acks
 boot_irq_counts:
 	.skip 8 * VECTOR_DEVICE_COUNT
+boot_acks:
+	.skip 4 * VECTOR_DEVICE_COUNT
 	.text
 
 /* Exceptions end it. 8, 10..14, 17, 21, 29 and 30 push an error code. */

@@ -41,9 +41,9 @@
 
 #define VECTOR_TIMER 0x30
 #define VECTOR_DEVICES 0x40
-#define VECTORS_PER_DEVICE 2 /* completion, beat */
+#define VECTORS_PER_DEVICE 2 /* completion, beat; of an edu its pin, MSI */
 #define VECTOR_DEVICE_COUNT 64
-#define VECTOR_DEVICE_CODE 64 /* bytes of a handler */
+#define VECTOR_DEVICE_CODE 128 /* bytes of a handler */
 #define VECTOR_SPURIOUS 0xff
 
 #ifndef __ASSEMBLER__
@@ -70,7 +70,7 @@ struct checker {
 		uint32_t kind; /* enum work_device_kind */
 		uint32_t function; /* on bus 0 */
 		uint32_t msi; /* its capability in configuration space; 0: the driver uses none */
-		uint32_t pin; /* an mtty's is used */
+		uint32_t pin; /* an mtty's, or an edu's, is used */
 	} devices[WORK_DEVICES_MAX];
 };
 
@@ -82,6 +82,7 @@ extern uint64_t boot_gdt_tss[2 * BOOT_VCPUS_MAX];
 extern const char boot_gdt_pointer[], boot_trampoline[], boot_trampoline_end[];
 extern const char boot_on_timer[], boot_on_spurious[], boot_on_devices[], boot_on_exceptions[];
 extern volatile uint64_t boot_irq_counts[VECTOR_DEVICE_COUNT];
+extern uint32_t boot_acks[VECTOR_DEVICE_COUNT]; /* 0, or where ones take the interrupt back */
 extern volatile uint32_t boot_next_vcpu, boot_closed;
 extern volatile uint32_t boot_isr_counts; /* only interrupts that the LAPIC knows of count */
 extern char checker_end[], boot_stacks[];
@@ -113,6 +114,8 @@ _Noreturn void checker_power_off(uint32_t status);
 uint32_t checker_pci_scan(bool pins);
 /* Mask a device's MSI, or no longer; from any vCPU. */
 void checker_pci_mask(uint32_t device, bool masked);
+/* A device that has both interrupts by its pin, or by MSI; from any vCPU. */
+void checker_pci_pin(uint32_t device, bool pin);
 
 static inline void out8(uint16_t port, uint8_t value)
 {

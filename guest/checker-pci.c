@@ -111,35 +111,61 @@ static bool mtty_start(uint32_t function, uint32_t device, bool pins)
 	return checker.devices[device].bars[0] != 0;
 }
 
-/* One vector, which can be masked. */
-static bool msi_start(uint32_t function, uint32_t device)
+/* One message of MSI to that vector, not enabled; needs is of the dword with the id. */
+static bool msi_point(uint32_t function, uint32_t device, uint32_t vector, uint32_t needs)
 {
 	uint32_t cap = cap_find(function, PCI_CAP_MSI);
 	uint32_t apic = checker.apic_id[device % checker.vcpu_count];
 	uint32_t head = cap ? config_read(function, cap) : 0;
 
-	if (!(head & MSI_WIDE) || !(head & MSI_MASKABLE))
+	if ((head & needs) != needs)
 		return false;
 	config_write(function, cap + MSI_ADDRESS, LAPIC | apic << 12);
 	config_write(function, cap + MSI_ADDRESS + 4, 0);
-	config_write(function, cap + MSI_DATA, VECTOR_DEVICES + VECTORS_PER_DEVICE * device);
-	config_write(function, cap + MSI_MASK, 0);
-	config_write(function, cap, (head & ~MSI_COUNT) | MSI_ENABLE);
+	config_write(function, cap + MSI_DATA,
+		     VECTOR_DEVICES + VECTORS_PER_DEVICE * device + vector);
+	checker.devices[device].function = function;
 	checker.devices[device].msi = cap;
 	boot_isr_counts = 1; /* its driver counts them out */
 	return true;
 }
 
+static void msi_enable(uint32_t device, bool enabled)
+{
+	uint32_t function = checker.devices[device].function;
+	uint32_t cap = checker.devices[device].msi;
+	uint32_t head = config_read(function, cap) & ~(MSI_COUNT | MSI_ENABLE);
+
+	config_write(function, cap, enabled ? head | MSI_ENABLE : head);
+}
+
 /* Two vCPUs must not come between each other's address and data. */
+static uint32_t config_lock;
+
+static void lock(void)
+{
+	while (__atomic_exchange_n(&config_lock, 1, __ATOMIC_ACQUIRE))
+		__asm__ volatile("pause");
+}
+
+static void unlock(void)
+{
+	__atomic_store_n(&config_lock, 0, __ATOMIC_RELEASE);
+}
+
 void checker_pci_mask(uint32_t device, bool masked)
 {
-	static uint32_t lock;
-
-	while (__atomic_exchange_n(&lock, 1, __ATOMIC_ACQUIRE))
-		__asm__ volatile("pause");
+	lock();
 	config_write(checker.devices[device].function, checker.devices[device].msi + MSI_MASK,
 		     masked);
-	__atomic_store_n(&lock, 0, __ATOMIC_RELEASE);
+	unlock();
+}
+
+void checker_pci_pin(uint32_t device, bool pin)
+{
+	lock();
+	msi_enable(device, !pin);
+	unlock();
 }
 
 static bool labdma_start(uint32_t function, uint32_t device)
@@ -147,10 +173,30 @@ static bool labdma_start(uint32_t function, uint32_t device)
 	checker.devices[device].kind = WORK_DEVICE_LABDMA;
 	checker.devices[device].bars[0] = bar_read(function, 0);
 	checker.devices[device].bars[2] = bar_read(function, 2);
-	checker.devices[device].function = function;
 	config_write(function, PCI_COMMAND, PCI_COMMAND_ON);
-	return checker.devices[device].bars[0] && checker.devices[device].bars[2] &&
-	       msi_start(function, device);
+	if (!checker.devices[device].bars[0] || !checker.devices[device].bars[2] ||
+	    !msi_point(function, device, 0, MSI_WIDE | MSI_MASKABLE))
+		return false;
+	config_write(function, checker.devices[device].msi + MSI_MASK, 0);
+	msi_enable(device, true);
+	return true;
+}
+
+/* The pin, and MSI beside it: its driver changes over. */
+static bool edu_start(uint32_t function, uint32_t device)
+{
+	uint64_t bar = bar_read(function, 0);
+	uint32_t v;
+
+	checker.devices[device].kind = WORK_DEVICE_EDU;
+	checker.devices[device].bars[0] = bar;
+	config_write(function, PCI_COMMAND, PCI_COMMAND_ON & ~PCI_COMMAND_NO_PIN);
+	checker.devices[device].pin = pin_start(function, device);
+	if (!bar || !checker.devices[device].pin || !msi_point(function, device, 1, MSI_WIDE))
+		return false;
+	for (v = 0; v < VECTORS_PER_DEVICE; v++)
+		boot_acks[VECTORS_PER_DEVICE * device + v] = (uint32_t)bar + WORK_EDU_LOWER;
+	return true;
 }
 
 static bool sim_start(uint32_t function, uint32_t device)
@@ -191,6 +237,8 @@ static bool device_start(uint32_t function, uint32_t id, uint32_t device, bool p
 		return mtty_start(function, device, pins);
 	if (id == (WORK_LABDMA_VENDOR_ID | WORK_LABDMA_DEVICE_ID << 16))
 		return labdma_start(function, device);
+	if (id == (WORK_EDU_VENDOR_ID | WORK_EDU_DEVICE_ID << 16))
+		return edu_start(function, device);
 	return false;
 }
 

@@ -90,6 +90,12 @@ static bool irq_mask(void *ctx, uint32_t device, bool masked)
 	return true;
 }
 
+static void irq_pin(void *ctx, uint32_t device, bool pin)
+{
+	(void)ctx;
+	checker_pci_pin(device, pin);
+}
+
 static uint64_t timer_count(void *ctx, uint32_t vcpu)
 {
 	(void)ctx;
@@ -140,6 +146,7 @@ static const struct work_env env = {
 	.reg_write = reg_write,
 	.irq_count = irq_count,
 	.irq_mask = irq_mask,
+	.irq_pin = irq_pin,
 	.timer_count = timer_count,
 	.registers_ok = registers_ok,
 	.console_write = console_write,

@@ -2,7 +2,7 @@
 /*
  * The workload's frame: how the memory is divided, what a step is, how all vCPUs verify in passes,
  * and how it ends. What is done to pages and devices is in work-memory.c and in the drivers'
- * files, work-device.c, work-mtty.c and work-labdma.c.
+ * files, work-device.c, work-mtty.c, work-labdma.c and work-edu.c.
  */
 #include "work.h"
 
@@ -64,6 +64,12 @@ static int layout_device(struct work *work, uint32_t device)
 	if (dev->kind == WORK_DEVICE_LABDMA) {
 		dev->window_gpa = take(shared, WORK_WINDOW_PAGES * PAGE);
 		return dev->window_gpa ? 0 : -1;
+	}
+	if (dev->kind == WORK_DEVICE_EDU) {
+		dev->slot_count = WORK_EDU_PAGES;
+		dev->source_gpa = take(shared, PAGE);
+		dev->slots_gpa = take(shared, WORK_EDU_PAGES * PAGE);
+		return dev->source_gpa && dev->slots_gpa ? 0 : -1;
 	}
 	dev->slot_count = slots < 4 ? 4 : slots > WORK_SLOTS_MAX ? WORK_SLOTS_MAX : slots;
 	dev->ring_gpa = take(shared, 16 * WORK_RING_ENTRIES);
@@ -359,6 +365,9 @@ static void device_step(struct work *work, uint32_t device)
 		return;
 	case WORK_DEVICE_LABDMA:
 		work_labdma_step(work, device);
+		return;
+	case WORK_DEVICE_EDU:
+		work_edu_step(work, device);
 		return;
 	}
 }

@@ -185,12 +185,17 @@ enum work_device_kind {
 	WORK_DEVICE_SIM = 0, /* the simulated device (holdfast/sim.h) */
 	WORK_DEVICE_MTTY = 1, /* the kernel's sample migration driver */
 	WORK_DEVICE_LABDMA = 2, /* the lab's device that does DMA (docs/lab.md) */
+	WORK_DEVICE_EDU = 3, /* QEMU's edu, a PCI function by vfio-pci; under KVM only */
 };
 
 #define WORK_MTTY_VENDOR_ID 0x4348u
 #define WORK_MTTY_DEVICE_ID 0x3253u
 #define WORK_LABDMA_VENDOR_ID 0x1b36u
 #define WORK_LABDMA_DEVICE_ID 0x1dabu
+#define WORK_EDU_VENDOR_ID 0x1234u
+#define WORK_EDU_DEVICE_ID 0x11e8u
+#define WORK_EDU_LOWER 0x64u /* its register that takes interrupts back */
+#define WORK_EDU_PAGES 8u /* that an edu writes to */
 #define WORK_WINDOW_PAGES 24u /* that a labdma writes to */
 #define WORK_LABDMA_IRQS_PER_PASS 4u /* of which one is held back for a while */
 #define WORK_UARTS_MAX 2u
@@ -254,14 +259,17 @@ struct work_device {
 	uint32_t irq_held; /* enum work_irq_held */
 };
 
-/* The world, as the guest brings it. vector is the device's own (0 completion, 1 beat). */
+/*
+ * The world, as the guest brings it. vector is the device's own (0 completion, 1 beat; of an edu 0
+ * its pin, 1 MSI).
+ */
 struct work_env {
 	void *ctx;
 	uint8_t *ram; /* where guest-physical address 0 is; NULL on bare metal */
 	uint64_t (*ticks)(void *ctx);
 	/*
 	 * Ones for a device that does not answer, as on a PCI bus. bar is 0 or 4 and size 4 or 8;
-	 * of an mtty 0 or 1, and size 1; of a labdma 0 or 2, and 4.
+	 * of an mtty 0 or 1, and size 1; of a labdma 0 or 2, and 4; of an edu 0.
 	 */
 	uint64_t (*reg_read)(void *ctx, uint32_t device, uint32_t bar, uint32_t offset,
 			     uint32_t size);
@@ -271,6 +279,8 @@ struct work_env {
 	uint64_t (*irq_count)(void *ctx, uint32_t device, uint32_t vector);
 	/* Of a labdma: hold its interrupt back, or no longer. False: here that cannot be done. */
 	bool (*irq_mask)(void *ctx, uint32_t device, bool masked);
+	/* Of an edu, which threads have none of: it interrupts by its pin, or by MSI. */
+	void (*irq_pin)(void *ctx, uint32_t device, bool pin);
 	/* Timer interrupts of a vCPU so far; UINT64_MAX if it has no timer. */
 	uint64_t (*timer_count)(void *ctx, uint32_t vcpu);
 	/* Are the vCPU's registers as they were set? Called by this vCPU. */
@@ -359,10 +369,11 @@ void work_corrupt_add(struct work *work, const struct work_corrupt_record *recor
 void work_memory_step(struct work *work, uint32_t vcpu, uint64_t elapsed);
 void work_memory_damage(struct work *work, uint32_t selftest);
 
-/* A device's driver: of the simulated device, of an mtty, of a labdma. */
+/* A device's driver: of the simulated device, of an mtty, of a labdma, of an edu. */
 void work_device_step(struct work *work, uint32_t device);
 void work_mtty_step(struct work *work, uint32_t device);
 void work_labdma_step(struct work *work, uint32_t device);
+void work_edu_step(struct work *work, uint32_t device);
 /* One piece of the verification of pass number wanted; while no command is under way. */
 void work_device_verify(struct work *work, uint32_t device, uint64_t wanted);
 /* Is what command number sequence of the device wrote still there? */
