@@ -43,34 +43,46 @@ bool check_map(struct check *c)
 	return check_irqs(c, true);
 }
 
+/* One memfd and one mapping of it: the memory, and behind it the peer's. All or nothing. */
+static bool make_memory(struct check *c)
+{
+	int fd = memfd_create("holdfast-check", MFD_CLOEXEC);
+	void *at = MAP_FAILED;
+	int cause;
+
+	if (fd >= 0 && ftruncate(fd, CHECK_MEMORY_SIZE) == 0)
+		at = mmap(NULL, CHECK_MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (at == MAP_FAILED) {
+		cause = errno;
+		if (fd >= 0)
+			(void)close(fd);
+		errno = cause;
+		return false;
+	}
+	c->memory = fd;
+	c->ram = at;
+	c->peer = c->ram + CHECK_RAM_SIZE;
+	for (uint32_t v = 0; v < CHECK_VECTORS; v++)
+		c->eventfds[v] = -1;
+	return true;
+}
+
 static bool prepare(struct check *c)
 {
-	if (!c->ram) {
-		c->memory = memfd_create("holdfast-check", MFD_CLOEXEC);
-		if (c->memory < 0)
-			return false;
-		if (ftruncate(c->memory, CHECK_RAM_SIZE + CHECK_PEER_SIZE) < 0) {
-			(void)close(c->memory);
-			return false;
-		}
-		c->ram = mmap(NULL, CHECK_RAM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, c->memory,
-			      0);
-		c->peer = mmap(NULL, CHECK_PEER_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, c->memory,
-			       CHECK_RAM_SIZE);
-		if (c->ram == MAP_FAILED || c->peer == MAP_FAILED)
-			return false;
-		for (uint32_t v = 0; v < CHECK_VECTORS; v++)
-			c->eventfds[v] = -1;
-	}
-	for (uint32_t v = 0; v < CHECK_VECTORS; v++)
+	if (!c->ram && !make_memory(c))
+		return false;
+	for (uint32_t v = 0; v < CHECK_VECTORS; v++) {
 		if (c->eventfds[v] < 0)
 			c->eventfds[v] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+		if (c->eventfds[v] < 0)
+			return false;
+	}
 	return true;
 }
 
 bool check_attach(struct check *c, struct hf_error *err)
 {
-	if (!prepare(c) || c->eventfds[CHECK_VECTORS - 1] < 0) {
+	if (!prepare(c)) {
 		*err = (struct hf_error){ .code = HF_E_SYSTEM, .cause = errno };
 		(void)snprintf(err->text, sizeof(err->text), "memory and eventfds for the check");
 		return false;
@@ -79,6 +91,18 @@ bool check_attach(struct check *c, struct hf_error *err)
 		return false;
 	(void)check_map(c); /* what it cannot, its checks notice */
 	return true;
+}
+
+void check_memory_free(struct check *c)
+{
+	if (!c->ram)
+		return;
+	for (uint32_t v = 0; v < CHECK_VECTORS; v++)
+		if (c->eventfds[v] >= 0)
+			(void)close(c->eventfds[v]);
+	(void)munmap(c->ram, CHECK_MEMORY_SIZE);
+	(void)close(c->memory);
+	c->ram = c->peer = NULL;
 }
 
 void check_detach(struct check *c)

@@ -6,9 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "check/run.h"
 
@@ -256,15 +254,7 @@ static void check_free(struct check *c)
 	for (uint32_t from = 0; from < HF_DEVICE_STATE_COUNT; from++)
 		for (uint32_t to = 0; to < HF_DEVICE_STATE_COUNT; to++)
 			free(c->samples[from][to]);
-	for (uint32_t v = 0; v < CHECK_VECTORS; v++)
-		if (c->ram && c->eventfds[v] >= 0)
-			(void)close(c->eventfds[v]);
-	if (c->ram && c->ram != MAP_FAILED)
-		(void)munmap(c->ram, CHECK_RAM_SIZE);
-	if (c->peer && c->peer != MAP_FAILED)
-		(void)munmap(c->peer, CHECK_PEER_SIZE);
-	if (c->ram)
-		(void)close(c->memory);
+	check_memory_free(c);
 	free(c->whole.data);
 	free(c->other.data);
 	free(c->damaged.data);

@@ -40,6 +40,7 @@
 #define CHECK_WORK_IOVA (CHECK_RAM_IOVA + 0x10000) /* below it is the driver's own */
 #define CHECK_PEER_IOVA 0xe0000000ull
 #define CHECK_PEER_SIZE 0x10000u
+#define CHECK_MEMORY_SIZE ((size_t)CHECK_RAM_SIZE + CHECK_PEER_SIZE)
 #define CHECK_VECTORS 4u
 #define CHECK_STREAM_MAX (1ull << 30) /* a longer one is not kept in memory */
 #define CHECK_SAMPLES_MAX 2048u
@@ -85,7 +86,7 @@ struct check {
 	struct hf_device_info info;
 	uint32_t flags; /* HF_MIG_*, only known ones */
 	const struct check_driver *driver; /* or NULL */
-	uint8_t *ram, *peer; /* mappings of memory, one behind the other */
+	uint8_t *ram, *peer; /* one mapping of memory, one behind the other; NULL: not made yet */
 	int memory;
 	bool mapped; /* both of them */
 	int eventfds[CHECK_VECTORS];
@@ -117,6 +118,7 @@ CHECK_LIST(CHECK_DECLARE)
 
 bool check_attach(struct check *c, struct hf_error *err); /* open, map, connect */
 void check_detach(struct check *c);
+void check_memory_free(struct check *c); /* and the eventfds; also if they were not made */
 bool check_map(struct check *c); /* memory and interrupts, again */
 /* Eventfds of all vectors, or none: then interrupts stay pending. */
 bool check_irqs(struct check *c, bool connected);

@@ -3,6 +3,8 @@
  * The conformance check of devices, checked: an undamaged simulated device passes, and for each
  * check there is a planted defect of it that makes this check, by its name, not pass.
  */
+#include <dirent.h>
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <cmocka.h>
 
 #include "check/run.h"
@@ -258,6 +261,64 @@ static void the_document_has_the_list_of_checks_and_quirks(void **state)
 	(void)fclose(list);
 }
 
+/* ---- a host that is short of memory -------------------------------------------------------- */
+
+static bool no_mappings;
+
+/* Linked in front of the C library's (-Wl,--wrap), which is called so with 64-bit offsets. */
+void *__real_mmap64(void *at, size_t size, int protection, int flags, int fd, off_t offset);
+void *__wrap_mmap64(void *at, size_t size, int protection, int flags, int fd, off_t offset);
+
+void *__wrap_mmap64(void *at, size_t size, int protection, int flags, int fd, off_t offset)
+{
+	if (no_mappings) {
+		errno = ENOMEM;
+		return MAP_FAILED;
+	}
+	return __real_mmap64(at, size, protection, flags, fd, offset);
+}
+
+static uint32_t descriptors(void)
+{
+	DIR *folder = opendir("/proc/self/fd");
+	uint32_t count = 0;
+
+	assert_non_null(folder);
+	while (readdir(folder))
+		count++;
+	(void)closedir(folder);
+	return count;
+}
+
+/* Nothing of it stays that the next attempt could take for memory, and that one may succeed. */
+static void memory_that_cannot_be_mapped_is_told(void **state)
+{
+	struct check *c = calloc(1, sizeof(*c));
+	struct hf_error err = { 0 };
+	uint32_t before;
+
+	(void)state;
+	assert_non_null(c);
+	c->options.uri = BASE;
+	before = descriptors();
+	for (int i = 0; i < 2; i++) {
+		no_mappings = true;
+		assert_false(check_attach(c, &err));
+		no_mappings = false;
+		assert_int_equal(err.code, HF_E_SYSTEM);
+		assert_int_equal(err.cause, ENOMEM);
+		assert_null(c->ram);
+		assert_null(c->peer);
+		assert_int_equal(descriptors(), before);
+	}
+	assert_true(check_attach(c, &err));
+	c->ram[CHECK_RAM_SIZE - 1] = c->peer[CHECK_PEER_SIZE - 1] = 1;
+	check_detach(c);
+	check_memory_free(c);
+	assert_int_equal(descriptors(), before);
+	free(c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -270,6 +331,7 @@ int main(void)
 		cmocka_unit_test(every_known_quirk_is_of_a_check),
 		cmocka_unit_test(dangerous_checks_are_only_run_when_they_are_asked_for),
 		cmocka_unit_test(the_document_has_the_list_of_checks_and_quirks),
+		cmocka_unit_test(memory_that_cannot_be_mapped_is_told),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
