@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -48,22 +49,35 @@ static int fail(const struct device *d, struct hf_error *err, int code, int numb
 	return code;
 }
 
+/* Its data is one stream from PRE_COPY* to STOP_COPY, and another in RESUMING. */
+static uint32_t stream_of(uint32_t state)
+{
+	switch (state) {
+	case HF_DEVICE_PRE_COPY:
+	case HF_DEVICE_PRE_COPY_P2P:
+	case HF_DEVICE_STOP_COPY:
+		return HF_DEVICE_STOP_COPY;
+	case HF_DEVICE_RESUMING:
+		return HF_DEVICE_RESUMING;
+	default:
+		return HF_DEVICE_ERROR; /* none */
+	}
+}
+
 /* Ask where it stands, and keep it. A negative errno if there is no such answer. */
 static int ask_state(struct device *d)
 {
 	uint32_t state = HF_DEVICE_ERROR;
 	int r = d->raw.ops->get_state(d->raw.self, &state);
 
-	if (r < 0) {
-		d->state = HF_DEVICE_ERROR;
-		return r;
-	}
-	if (state >= HF_DEVICE_STATE_COUNT) {
-		d->state = HF_DEVICE_ERROR;
-		return -EPROTO;
-	}
+	if (r >= 0 && state >= HF_DEVICE_STATE_COUNT)
+		r = -EPROTO;
+	if (r < 0)
+		state = HF_DEVICE_ERROR;
+	if (stream_of(state) != stream_of(d->state))
+		d->data_bytes = 0;
 	d->state = state;
-	return 0;
+	return r < 0 ? r : 0;
 }
 
 /*
@@ -176,6 +190,8 @@ int device_set_state(struct device *d, uint32_t state, struct hf_error *err)
 
 ssize_t device_read(struct device *d, void *buf, size_t size, struct hf_error *err)
 {
+	const char *in = state_name(d->state);
+	uintmax_t behind = d->data_bytes;
 	ssize_t n;
 
 	assert(buf && size > 0 && size <= SSIZE_MAX);
@@ -186,11 +202,13 @@ ssize_t device_read(struct device *d, void *buf, size_t size, struct hf_error *e
 		return 0;
 	if (n < 0)
 		return fail(d, err, code_after_failure(d, HF_E_DEVICE_DATA), (int)n,
-			    "reading its state");
+			    "reading its state in %s, behind %ju bytes", in, behind);
 	if ((size_t)n > size)
 		return fail(d, err, code_after_failure(d, HF_E_DEVICE_DATA), 0,
-			    "reading its state: it gave %zd bytes where %zu were asked for", n,
-			    size);
+			    "reading its state in %s, behind %ju bytes: it gave %zd bytes where "
+			    "%zu were asked for",
+			    in, behind, n, size);
+	d->data_bytes += (size_t)n;
 	return n;
 }
 
@@ -203,14 +221,19 @@ int device_write(struct device *d, const void *buf, size_t size, struct hf_error
 	assert(d->state == HF_DEVICE_RESUMING);
 
 	while (done < size) {
+		uintmax_t behind = d->data_bytes;
+
 		n = d->raw.ops->write_data(d->raw.self, (const char *)buf + done, size - done);
 		if (n < 0)
 			return fail(d, err, code_after_failure(d, HF_E_DEVICE_DATA), (int)n,
-				    "writing its state");
+				    "writing its state in RESUMING, behind %ju bytes", behind);
 		if (n == 0 || (size_t)n > size - done)
 			return fail(d, err, code_after_failure(d, HF_E_DEVICE_DATA), 0,
-				    "writing its state: it took %zd of %zu bytes", n, size - done);
+				    "writing its state in RESUMING, behind %ju bytes: it took %zd "
+				    "of %zu bytes",
+				    behind, n, size - done);
 		done += (size_t)n;
+		d->data_bytes += (size_t)n;
 	}
 	assert(done == size);
 	return 0;

@@ -25,6 +25,7 @@ struct device {
 	struct hf_device raw; /* the caller's; never closed here */
 	uint32_t index; /* in the session; for messages */
 	uint32_t state; /* last known: HF_DEVICE_*; ERROR also when it could not be read */
+	uint64_t data_bytes; /* that have passed since it began to save, or to load */
 	struct hf_device_info info; /* asked once, at device_bind() */
 	char name[HF_NAME_MAX];
 };

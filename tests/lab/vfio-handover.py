@@ -159,8 +159,8 @@ def breaks_in_proof(test):
 
 
 def another_version(test):
-    test.refused("device 0 (vfio0): writing its state: Bad address (errno 14); "
-                 "stands in RESUMING", 0, stream_version=2)
+    test.refused("device 0 (vfio0): writing its state in RESUMING, behind 0 bytes: Bad address "
+                 "(errno 14); stands in RESUMING", 0, stream_version=2)
 
 
 def refuses_to_be_saved(test):
@@ -168,8 +168,8 @@ def refuses_to_be_saved(test):
                  "stands in RUNNING", 0, **arc("RUNNING", "PRE_COPY"), fail_errno=28)
     test.refused("device 0 (vfio0): PRE_COPY_P2P -> STOP_COPY: Input/output error (errno 5); "
                  "stands in PRE_COPY_P2P", 0, **arc("PRE_COPY_P2P", "STOP_COPY"))
-    test.refused("device 0 (vfio0): reading its state: Input/output error (errno 5); "
-                 "stands in STOP_COPY", 0, read_fail_at=40)
+    test.refused("device 0 (vfio0): reading its state in STOP_COPY, behind 40 bytes: Input/output "
+                 "error (errno 5); stands in STOP_COPY", 0, read_fail_at=40)
 
 
 def found_by_the_guest(test):

@@ -333,14 +333,17 @@ static void a_count_that_cannot_be_is_an_error_of_the_device(void **state)
 	stand(f, HF_DEVICE_STOP_COPY);
 	f->p.data_result = 9;
 	fails(f, (int)device_read(&f->d, buf, sizeof(buf), &f->err), HF_E_DEVICE_DATA, 0,
-	      "device 1 (nic0): reading its state: it gave 9 bytes where 8 were asked for; stands "
-	      "in STOP_COPY");
+	      "device 1 (nic0): reading its state in STOP_COPY, behind 0 bytes: it gave 9 bytes "
+	      "where "
+	      "8 were asked for; stands in STOP_COPY");
 	stand(f, HF_DEVICE_RESUMING);
 	assert_int_equal(device_write(&f->d, buf, sizeof(buf), &f->err), HF_E_DEVICE_DATA);
 	memset(&f->err, 0, sizeof(f->err));
 	f->p.data_result = 0;
 	fails(f, device_write(&f->d, buf, sizeof(buf), &f->err), HF_E_DEVICE_DATA, 0,
-	      "device 1 (nic0): writing its state: it took 0 of 8 bytes; stands in RESUMING");
+	      "device 1 (nic0): writing its state in RESUMING, behind 0 bytes: it took 0 of 8 "
+	      "bytes; "
+	      "stands in RESUMING");
 	f->p.result = 1; /* of a call that gives 0 or a negative errno */
 	assert_int_equal(device_data_size(&f->d, &(uint64_t){ 0 }, &f->err), HF_E_DEVICE_DATA);
 }
@@ -356,6 +359,44 @@ static void short_writes_are_made_good(void **state)
 	assert_int_equal(f->p.taken, sizeof(buf));
 }
 
+/* Where in its stream it refuses tells a header from what comes behind it. */
+static void a_refusal_of_data_says_where(void **state)
+{
+	struct fixture *f = *state;
+	char buf[100] = { 0 };
+
+	stand(f, HF_DEVICE_RESUMING);
+	f->p.portion = 7;
+	assert_int_equal(device_write(&f->d, buf, 100, &f->err), 0);
+	f->p.portion = 0;
+	f->p.data_result = -EFAULT;
+	f->p.state = HF_DEVICE_ERROR;
+	fails(f, device_write(&f->d, buf, 8, &f->err), HF_E_DEVICE_LOST, EFAULT,
+	      "device 1 (nic0): writing its state in RESUMING, behind 100 bytes: Bad address "
+	      "(errno "
+	      "14); stands in ERROR");
+	/* A stream that is read goes on in the next state, and ends when that is left. */
+	stand(f, HF_DEVICE_PRE_COPY);
+	f->p.data_result = 40;
+	assert_int_equal(device_read(&f->d, buf, 50, &f->err), 40);
+	f->p.next = HF_DEVICE_STOP_COPY;
+	assert_int_equal(device_set_state(&f->d, HF_DEVICE_STOP_COPY, &f->err), 0);
+	assert_int_equal(device_read(&f->d, buf, 50, &f->err), 40);
+	f->p.data_result = -EIO;
+	fails(f, (int)device_read(&f->d, buf, 50, &f->err), HF_E_DEVICE_DATA, EIO,
+	      "device 1 (nic0): reading its state in STOP_COPY, behind 80 bytes: Input/output "
+	      "error "
+	      "(errno 5); stands in STOP_COPY");
+	f->p.next = HF_DEVICE_STOP;
+	assert_int_equal(device_set_state(&f->d, HF_DEVICE_STOP, &f->err), 0);
+	f->p.next = HF_DEVICE_RESUMING;
+	assert_int_equal(device_set_state(&f->d, HF_DEVICE_RESUMING, &f->err), 0);
+	f->p.data_result = -EFAULT;
+	fails(f, device_write(&f->d, buf, 8, &f->err), HF_E_DEVICE_DATA, EFAULT,
+	      "device 1 (nic0): writing its state in RESUMING, behind 0 bytes: Bad address (errno "
+	      "14); stands in RESUMING");
+}
+
 static void a_reset_under_our_feet_is_told_with_the_failure(void **state)
 {
 	struct fixture *f = *state;
@@ -365,7 +406,9 @@ static void a_reset_under_our_feet_is_told_with_the_failure(void **state)
 	f->p.state = HF_DEVICE_RUNNING;
 	f->p.data_result = -ENODEV;
 	fails(f, device_write(&f->d, buf, sizeof(buf), &f->err), HF_E_DEVICE_DATA, ENODEV,
-	      "device 1 (nic0): writing its state: No such device (errno 19); stands in RUNNING");
+	      "device 1 (nic0): writing its state in RESUMING, behind 0 bytes: No such device "
+	      "(errno "
+	      "19); stands in RUNNING");
 	assert_int_equal(f->d.state, HF_DEVICE_RUNNING);
 }
 
@@ -487,6 +530,7 @@ int main(void)
 		TEST(the_end_for_now_is_zero_in_pre_copy_only),
 		TEST(a_count_that_cannot_be_is_an_error_of_the_device),
 		TEST(short_writes_are_made_good),
+		TEST(a_refusal_of_data_says_where),
 		TEST(a_reset_under_our_feet_is_told_with_the_failure),
 		TEST(amounts_are_passed_on_and_failures_judged),
 		TEST(failures_of_tracking_are_told_as_such),
