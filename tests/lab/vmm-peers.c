@@ -16,7 +16,16 @@
 #include "tests/unit/vmm-testing.h"
 #include "vmm/pci-device.h"
 
-#define EDU_ID 0x010000edu /* its register 0 */
+/* edu's registers (QEMU's docs/specs/edu), and its buffer for DMA. */
+#define EDU_ID 0x010000edu /* register 0 */
+#define EDU_NOT 0x04u /* reads as what was written, inverted */
+#define EDU_FROM 0x80u
+#define EDU_TO 0x88u
+#define EDU_BYTES 0x90u
+#define EDU_COMMAND 0x98u
+#define EDU_RUN 1u /* of COMMAND, until it is done */
+#define EDU_TO_MEMORY 2u
+#define EDU_BUFFER 0x40000u
 
 static const char *way, *functions[2];
 
@@ -75,19 +84,74 @@ static void peers_reach_each_other_or_it_is_told(void **state)
 	guest_end(guest);
 }
 
+static uint32_t gpa_of(uint32_t device)
+{
+	return 0xd0000000u + device * 0x1000000u;
+}
+
+/* The guest moves both BARs there, and lets both do DMA. */
+static void move_both(struct kvm_guest *guest)
+{
+	for (uint32_t i = 0; i < 2; i++) {
+		config_write(guest, i + 1, 0x10, 4, gpa_of(i));
+		config_write(guest, i + 1, 4, 2, 6);
+	}
+}
+
+static volatile uint32_t *reg_of(const struct kvm_guest *guest, uint32_t device, uint32_t at)
+{
+	return (volatile uint32_t *)(void *)(bar_of(guest, device)->pieces[0].host + at);
+}
+
+/* Four bytes, by the device's DMA. */
+static void transfer(struct kvm_guest *guest, uint32_t device, uint32_t from, uint32_t to,
+		     uint32_t direction)
+{
+	*reg_of(guest, device, EDU_FROM) = from;
+	*reg_of(guest, device, EDU_TO) = to;
+	*reg_of(guest, device, EDU_BYTES) = 4;
+	*reg_of(guest, device, EDU_COMMAND) = EDU_RUN | direction;
+	assert_int_equal(wait_word_change(reg_of(guest, device, EDU_COMMAND), EDU_RUN | direction),
+			 direction);
+}
+
+/* From guest memory into the peer's register, and back; or the IOMMU does not let it. */
+static void peers_move_data_or_none(void **state)
+{
+	struct kvm_guest *guest = guest_of_both();
+	bool reached = strcmp(way, "group") == 0;
+	volatile uint32_t *memory = guest_at(guest, SCRATCH_GPA);
+
+	(void)state;
+	move_both(guest);
+	for (uint32_t i = 0; i < 2; i++) {
+		uint32_t value = 0x12345678u + i, before = 0x5a5a0000u + i;
+		uint32_t peer = gpa_of(1 - i) + EDU_NOT;
+
+		*reg_of(guest, 1 - i, EDU_NOT) = before;
+		memory[0] = value;
+		memory[1] = 0;
+		transfer(guest, i, SCRATCH_GPA, EDU_BUFFER, 0);
+		transfer(guest, i, EDU_BUFFER, peer, EDU_TO_MEMORY);
+		assert_int_equal(*reg_of(guest, 1 - i, EDU_NOT), ~(reached ? value : before));
+		transfer(guest, i, peer, EDU_BUFFER + 8, 0);
+		transfer(guest, i, EDU_BUFFER + 8, SCRATCH_GPA + 4, EDU_TO_MEMORY);
+		assert_int_equal(memory[1] == ~value, reached);
+	}
+	guest_end(guest);
+}
+
 /* Whether they reach each other or not, they are the guest's, also where it moves them. */
 static void they_are_the_guests_all_the_same(void **state)
 {
 	struct kvm_guest *guest = guest_of_both();
 
 	(void)state;
+	move_both(guest);
 	for (uint32_t i = 0; i < 2; i++) {
-		uint32_t gpa = 0xd0000000u + i * 0x1000000u;
 		const struct bar_piece *piece = &bar_of(guest, i)->pieces[0];
 
-		config_write(guest, i + 1, 0x10, 4, gpa);
-		config_write(guest, i + 1, 4, 2, 6);
-		assert_int_equal(mmio_read(guest, gpa), EDU_ID);
+		assert_int_equal(mmio_read(guest, gpa_of(i)), EDU_ID);
 		assert_int_equal(*(volatile const uint32_t *)(const void *)piece->host, EDU_ID);
 	}
 	assert_int_equal(pci_failed_accesses(&guest->pci), 0);
@@ -98,6 +162,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(peers_reach_each_other_or_it_is_told),
+		cmocka_unit_test(peers_move_data_or_none),
 		cmocka_unit_test(they_are_the_guests_all_the_same),
 	};
 
