@@ -148,18 +148,28 @@ int guard_restart_target(struct qemu *qemu, struct hf_ledger *ledger, const stru
 	return r;
 }
 
+/* It waits for its last word, or has had it. (A guest whose way failed can be postmigrate, too.) */
+static bool was_handed_over(const char *state, const struct qemu_migration *migration)
+{
+	return strcmp(state, "finish-migrate") == 0 ||
+	       (strcmp(state, "postmigrate") == 0 && strcmp(migration->status, "completed") == 0);
+}
+
 /*
- * The guest is somebody else's. If QEMU waits for its last word, it was handed over from here; else
- * the record is about another guest of that name, and this one is none of its business.
+ * The guest is somebody else's. If it was not handed over from here, the record is about another
+ * guest of that name, and this one is none of its business.
  */
 static int end_away(struct guard_source *source, const struct guard_note *note,
 		    const struct hf_ledger_record *record, bool quit, enum hf_outcome *ret_outcome,
 		    struct hf_error *err)
 {
+	struct qemu_migration migration = { 0 };
 	char state[QEMU_NAME_MAX];
 	int r = qemu_run_state(source->side.qemu, state, err);
 
-	if (r == 0 && strcmp(state, "finish-migrate") != 0)
+	if (r == 0)
+		r = qemu_migration(source->side.qemu, &migration, err);
+	if (r == 0 && !was_handed_over(state, &migration))
 		r = guard_fail(err, HF_E_LEDGER_REFUSED, 0,
 			       "%.80s says that the guest \"%s\" is %.63s's, and QEMU is in the "
 			       "state %s: nothing is done",
