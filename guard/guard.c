@@ -427,19 +427,64 @@ struct guard *guard_free(struct guard *guard)
 	return NULL;
 }
 
+/* ---- for who watches ----------------------------------------------------------------------- */
+
+int guard_cancel(struct guard *guard)
+{
+	return guard->session ? hf_session_cancel(guard->session) : HF_E_TOO_LATE;
+}
+
+const char *guard_qemu_version(const struct guard *guard)
+{
+	return qemu_version(guard->qemu);
+}
+
+const struct hf_session_device *guard_devices(const struct guard *guard, uint32_t *ret_count)
+{
+	*ret_count = guard->side.count;
+	return guard->side.session_devices;
+}
+
+void guard_progress(struct guard *guard, struct hf_progress *ret_progress,
+		    char ret_run_state[static GUARD_STATE_MAX])
+{
+	struct qemu_migration copy = { .run_state = "inmigrate" };
+
+	memset(ret_progress, 0, sizeof(*ret_progress));
+	ret_progress->size = sizeof(*ret_progress);
+	if (guard->session)
+		(void)hf_session_progress(guard->session, ret_progress);
+	if (is_source(guard))
+		guard_source_shown(&guard->source, &copy);
+	(void)snprintf(ret_run_state, GUARD_STATE_MAX, "%s", copy.run_state);
+	/* The session's one page stands for none. */
+	ret_progress->memory_bytes = copy.total;
+	ret_progress->remaining_pages = copy.remaining >> HF_PAGE_SHIFT;
+	ret_progress->page_bytes = copy.sent;
+	ret_progress->wire_bytes = copy.sent;
+	ret_progress->normal_pages = copy.normal;
+	ret_progress->zero_pages = copy.zero;
+	ret_progress->round = (uint32_t)copy.syncs;
+	ret_progress->bytes_per_second = copy.rate;
+	ret_progress->dirty_pages_per_second = copy.dirty_rate >> HF_PAGE_SHIFT;
+	ret_progress->expected_downtime_us = copy.expected_us;
+	ret_progress->throttle_percent = copy.throttle;
+}
+
 /* ---- running ------------------------------------------------------------------------------- */
 
 static void show_copy(struct guard *guard, uint64_t *next_ns)
 {
 	uint64_t now = guard_now_ns();
+	struct qemu_migration copy;
 
 	if (now < *next_ns)
 		return;
 	*next_ns = now + SHOW_NS;
 	if (!is_source(guard) || !guard->listener.copy)
 		return;
-	guard->listener.copy(guard->listener.ctx, atomic_load(&guard->source.remaining),
-			     atomic_load(&guard->source.total));
+	guard_source_shown(&guard->source, &copy);
+	guard->listener.copy(guard->listener.ctx, copy.remaining, copy.total);
 }
 
 static void take_failure(struct guard *guard)

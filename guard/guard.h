@@ -62,6 +62,20 @@ int guard_new(const struct guard_options *options, const struct guard_listener *
 int guard_run(struct guard *guard, int cancel_fd, enum hf_outcome *ret_outcome,
 	      struct hf_error *err);
 
+/* As hf_session_cancel(). Any thread, while the guard lives; as all below. */
+int guard_cancel(struct guard *guard);
+
+#define GUARD_STATE_MAX 32
+
+/* The session's progress, with the memory as QEMU counts it; and the guest's run state there. */
+void guard_progress(struct guard *guard, struct hf_progress *ret_progress,
+		    char ret_run_state[static GUARD_STATE_MAX]);
+
+const char *guard_qemu_version(const struct guard *guard);
+
+/* What the session has for devices: "qemu" and the guest's VFIO devices. */
+const struct hf_session_device *guard_devices(const struct guard *guard, uint32_t *ret_count);
+
 /* Takes NULL, returns NULL. */
 struct guard *guard_free(struct guard *guard);
 

@@ -219,6 +219,12 @@ int qemu_migration(struct qemu *qemu, struct qemu_migration *ret_migration, stru
 	ret_migration->total = number(ram, "total");
 	ret_migration->syncs = number(ram, "dirty-sync-count");
 	ret_migration->dirty_rate = number(ram, "dirty-pages-rate") * page;
+	ret_migration->sent = number(ram, "transferred");
+	ret_migration->normal = number(ram, "normal");
+	ret_migration->zero = number(ram, "duplicate");
+	ret_migration->rate = (uint64_t)(json_number_value(json_object_get(ram, "mbps")) * 1e6 / 8);
+	ret_migration->expected_us = number(answer, "expected-downtime") * 1000;
+	ret_migration->throttle = (uint32_t)number(answer, "cpu-throttle-percentage");
 	json_decref(answer);
 	return 0;
 }

@@ -54,6 +54,11 @@ struct qemu_migration {
 	uint64_t total; /* bytes of RAM */
 	uint64_t syncs; /* how often it has asked which pages were written */
 	uint64_t dirty_rate; /* bytes per second, at the last of these */
+	uint64_t sent; /* bytes of RAM */
+	uint64_t normal, zero; /* pages */
+	uint64_t rate; /* bytes per second */
+	uint64_t expected_us; /* of stand-still */
+	uint32_t throttle; /* per cent */
 };
 
 int qemu_migration(struct qemu *qemu, struct qemu_migration *ret_migration, struct hf_error *err);

@@ -74,6 +74,24 @@ static int migration_failed(const struct qemu_migration *migration, struct hf_er
 			  migration->reason[0] ? ": " : "", migration->reason);
 }
 
+/* In between QEMU knows no numbers: then the last ones stay. */
+static void show(struct guard_source *source, const struct qemu_migration *migration)
+{
+	(void)pthread_mutex_lock(&source->lock);
+	if (migration->total)
+		source->shown = *migration;
+	else
+		memcpy(source->shown.run_state, migration->run_state, QEMU_NAME_MAX);
+	(void)pthread_mutex_unlock(&source->lock);
+}
+
+void guard_source_shown(struct guard_source *source, struct qemu_migration *ret_migration)
+{
+	(void)pthread_mutex_lock(&source->lock);
+	*ret_migration = source->shown;
+	(void)pthread_mutex_unlock(&source->lock);
+}
+
 /* *ret_left: what it has still to send before it stops its guest; 0: it has. */
 static int watch(struct guard_source *source, uint64_t *ret_left, struct hf_error *err)
 {
@@ -86,9 +104,7 @@ static int watch(struct guard_source *source, uint64_t *ret_left, struct hf_erro
 		return guard_fail(err, r, own.cause, "%s", own.text);
 	if (r == 0 && (qemu_ended(&migration) || !has_stopped(&migration)))
 		return migration_failed(&migration, err);
-	atomic_store(&source->remaining, migration.remaining);
-	if (migration.total)
-		atomic_store(&source->total, migration.total);
+	show(source, &migration);
 	*ret_left = r == 0 ? 0 : migration.remaining + 1;
 	return 0;
 }
@@ -438,6 +454,7 @@ static int look(struct guard_source *source, struct hf_error *err)
 	if (r < 0)
 		return r;
 	source->ran = strcmp(state, "running") == 0;
+	memcpy(source->shown.run_state, state, QEMU_NAME_MAX);
 	if (source->options.restart) {
 		source->begun = source->held = true; /* it is looked at when something is done */
 		return 0;
@@ -464,6 +481,7 @@ int guard_source_init(struct guard_source *source, struct qemu *qemu,
 	int r;
 
 	memset(source, 0, sizeof(*source));
+	(void)pthread_mutex_init(&source->lock, NULL); /* cannot fail without attributes */
 	source->options = *options;
 	r = facade_init(&source->side, qemu, &device_ops, err);
 	if (r < 0)
@@ -474,6 +492,7 @@ int guard_source_init(struct guard_source *source, struct qemu *qemu,
 void guard_source_done(struct guard_source *source)
 {
 	facade_done(&source->side);
+	(void)pthread_mutex_destroy(&source->lock);
 }
 
 int guard_source_take_home(struct guard_source *source, struct hf_error *err)

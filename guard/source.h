@@ -11,7 +11,7 @@
 #ifndef GUARD_SOURCE_H
 #define GUARD_SOURCE_H
 
-#include <stdatomic.h>
+#include <pthread.h>
 
 #include "guard/facade.h"
 #include "guard/link.h"
@@ -32,7 +32,8 @@ struct guard_source {
 	bool ran; /* the guest, when it began */
 	bool begun; /* QEMU was told to migrate, and has not been brought back */
 	bool held;
-	atomic_uint_fast64_t remaining, total; /* bytes of RAM, for who shows them */
+	pthread_mutex_t lock; /* of this: */
+	struct qemu_migration shown; /* the last look, for who shows it */
 };
 
 /* QEMU is looked at, nothing is changed. link may come later, before the session begins. */
@@ -41,6 +42,9 @@ int guard_source_init(struct guard_source *source, struct qemu *qemu,
 void guard_source_done(struct guard_source *source);
 
 struct hf_machine guard_source_machine(struct guard_source *source);
+
+/* What QEMU said last of its migration and its guest. Any thread. */
+void guard_source_shown(struct guard_source *source, struct qemu_migration *ret_migration);
 
 /*
  * ledger, but the guest is held before an offer of it is written. It owns ledger. ("none" is left

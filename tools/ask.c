@@ -1,9 +1,25 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* See ask.h. */
 #include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "tools/ask.h"
 #include "tools/paths.h"
+
+/* The guest's process, or with --via-guard its guard: the source's, or else the target's. */
+static int find(const struct arguments *arguments, char path[static PATH_MAX], struct hf_error *err)
+{
+	const char *guest = arguments->operands[0];
+	int result;
+
+	if (!command_has(arguments, "via-guard") || strchr(guest, '/'))
+		return path_control(guest, false, path, err);
+	result = path_guard_control(guest, "source", false, path, err);
+	if (result == 0 && access(path, F_OK) != 0)
+		result = path_guard_control(guest, "target", false, path, err);
+	return result;
+}
 
 int ask_connect(const struct arguments *arguments, struct qmp_client **ret_client)
 {
@@ -11,7 +27,7 @@ int ask_connect(const struct arguments *arguments, struct qmp_client **ret_clien
 	char path[PATH_MAX];
 	struct hf_error err = { 0 };
 
-	if (path_control(guest, false, path, &err) < 0)
+	if (find(arguments, path, &err) < 0)
 		return command_usage(arguments->command, "%s", err.text);
 	if (qmp_client_open(path, ASK_TIMEOUT_MS, ret_client, &err) < 0) {
 		(void)fprintf(stderr, "holdfast %s: guest %s is not reached: %s\n",

@@ -8,7 +8,10 @@ static int run(const struct arguments *arguments)
 	return ask_once(arguments, "migrate_cancel", NULL);
 }
 
-static const struct command_option options[] = { { NULL } };
+static const struct command_option options[] = {
+	{ "via-guard", NULL, "ask the guest's guard (holdfast guard), not its own process", 0 },
+	{ NULL },
+};
 
 const struct command command_cancel = {
 	.name = "cancel",

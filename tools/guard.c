@@ -4,7 +4,6 @@
  * process is one side of the handover, or with `local` both, and ends with it.
  */
 #include <errno.h>
-#include <inttypes.h>
 #include <limits.h>
 #include <pthread.h>
 #include <signal.h>
@@ -16,175 +15,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <jansson.h>
-
 #include <holdfast/types.h>
 
-#include "guard/guard.h"
 #include "tools/commands.h"
+#include "tools/guard-side.h"
 #include "tools/paths.h"
-#include "vmm/qmp.h"
 
 #define URI_LOCAL "link" /* between the two of `local`, in their folder */
-
-/* One side, as it is told about. */
-struct side {
-	const struct command *command;
-	const char *name; /* "source", "target" */
-	struct guard_options options;
-	struct guard *guard;
-	struct hf_error err;
-	enum hf_outcome outcome;
-	int result, cancel_fd;
-	bool json, terminal;
-};
-
-/* Lines of two sides come from several threads. */
-static pthread_mutex_t output = PTHREAD_MUTEX_INITIALIZER;
-
-/* ---- what is told -------------------------------------------------------------------------- */
-
-static void say(const struct side *side, const char *what, const char *text)
-{
-	(void)pthread_mutex_lock(&output);
-	if (side->json) {
-		json_t *line = json_pack("{s:s,s:s,s:o}", "side", side->name, "event", what, "text",
-					 text && text[0] ? qmp_text(text) : json_null());
-
-		(void)json_dumpf(line, stdout, JSON_COMPACT);
-		(void)printf("\n");
-		json_decref(line);
-	} else {
-		(void)printf("%s: %s%s%s\n", side->name, what, text && text[0] ? ": " : "",
-			     text ? text : "");
-	}
-	(void)fflush(stdout);
-	(void)pthread_mutex_unlock(&output);
-}
-
-static void on_listening(void *ctx, const char *uri)
-{
-	say(ctx, "listening", uri);
-}
-
-static void on_event(void *ctx, const struct hf_event *event)
-{
-	const struct side *side = ctx;
-	char text[HF_ERROR_TEXT_MAX];
-
-	switch (event->id) {
-	case HF_TRACE_TRANSITION:
-		if (side->json)
-			say(side, "transition", event->text);
-		break;
-	case HF_TRACE_DEVICE_ARC:
-		(void)snprintf(
-			text, sizeof(text), "%s: %s -> %s, %.1f ms", event->text ? event->text : "",
-			hf_device_state_name((uint32_t)event->arg[1]),
-			hf_device_state_name((uint32_t)event->arg[2]), (double)event->arg[3] / 1e6);
-		say(side, "device", text);
-		break;
-	case HF_TRACE_DEVICE_FAIL:
-		say(side, "device refuses", event->text);
-		break;
-	case HF_TRACE_LEDGER:
-		(void)snprintf(text, sizeof(text), "%s, epoch %" PRIu64 "%s",
-			       event->text ? event->text : "", event->arg[2],
-			       event->arg[1] == HF_LEDGER_DONE	    ? ""
-			       : event->arg[1] == HF_LEDGER_REFUSED ? ": refused"
-								    : ": no answer");
-		say(side, "ledger", text);
-		break;
-	case HF_TRACE_WAITING:
-		say(side, "waits", event->text);
-		break;
-	case HF_TRACE_OUTCOME:
-		(void)snprintf(text, sizeof(text),
-			       "stand-still of the handover %.1f ms, %.1f s in all",
-			       (double)event->arg[1] / 1e3, (double)event->arg[2] / 1e6);
-		say(side, "ended", text);
-		break;
-	default:
-		break;
-	}
-}
-
-static void on_link(void *ctx, const char *what, const char *text)
-{
-	char words[32];
-
-	(void)snprintf(words, sizeof(words), "link %s", what);
-	say(ctx, words, text);
-}
-
-static void on_unproved(void *ctx, const char *why)
-{
-	say(ctx, "VFIO devices are not proved", why);
-}
-
-static void on_copy(void *ctx, uint64_t remaining, uint64_t total)
-{
-	char text[96];
-
-	if (total == 0)
-		return;
-	(void)snprintf(text, sizeof(text), "%.1f of %.1f MiB left", (double)remaining / (1 << 20),
-		       (double)total / (1 << 20));
-	say(ctx, "copying", text);
-}
-
-static const char *outcome_words(enum hf_outcome outcome)
-{
-	switch (outcome) {
-	case HF_OUTCOME_AWAY:
-		return "the guest is at the target";
-	case HF_OUTCOME_HOME:
-		return "the guest is here, as it was";
-	case HF_OUTCOME_WAITING:
-		return "the guest waits here, paused and whole: it is not known whose it is";
-	case HF_OUTCOME_LOST:
-		return "the guest is here, and may not run";
-	case HF_OUTCOME_RUNNING:
-		return "the guest is here";
-	case HF_OUTCOME_FAILED:
-		return "the guest is not here";
-	case HF_OUTCOME_NONE:
-		break;
-	}
-	return "it is not known how it ended";
-}
-
-static int tell_end(const struct side *side)
-{
-	bool good = side->outcome == HF_OUTCOME_AWAY || side->outcome == HF_OUTCOME_RUNNING;
-
-	const bool held =
-		side->options.role == HF_ROLE_TARGET && side->outcome == HF_OUTCOME_WAITING;
-
-	say(side, "outcome",
-	    side->result < 0 ? "unknown"
-	    : held	     ? "the guest is this side's, and paused: it could not be run"
-			     : outcome_words(side->outcome));
-	if (side->err.code)
-		say(side, good ? "remark" : "reason", side->err.text);
-	if (held) {
-		say(side, "to do", "mend what the reason says, then let QEMU run it (`cont`)");
-	} else if (side->outcome == HF_OUTCOME_WAITING) {
-		char text[PATH_MAX + 160];
-
-		(void)snprintf(text, sizeof(text),
-			       "the same command with --restart --dir %s asks the ledger again; "
-			       "'holdfast resolve --ledger URI --take-back GUEST' first, if the "
-			       "target is dead",
-			       side->options.dir);
-		say(side, "to do", text);
-	}
-	if (side->result < 0)
-		return EXIT_UNKNOWN;
-	if (side->outcome == HF_OUTCOME_WAITING)
-		return EXIT_DOUBT;
-	return good ? EXIT_DONE : EXIT_FAILED;
-}
 
 /* ---- options ------------------------------------------------------------------------------- */
 
@@ -278,63 +115,56 @@ static int signals(void)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-static int open_side(struct side *side)
+static int run_one(struct side *side)
 {
-	const struct guard_listener listener = { .listening = on_listening,
-						 .event = on_event,
-						 .link = on_link,
-						 .unproved = on_unproved,
-						 .copy = on_copy,
-						 .ctx = side };
+	int status = side_listen(side);
 
-	return guard_new(&side->options, &listener, &side->guard, &side->err);
-}
-
-static void *run_side(void *ctx)
-{
-	struct side *side = ctx;
-
-	side->result = guard_run(side->guard, side->cancel_fd, &side->outcome, &side->err);
-	return NULL;
-}
-
-static int run_one(const struct arguments *arguments, struct side *side)
-{
-	int status;
-
-	if (open_side(side) < 0)
-		return command_failed(arguments->command, &side->err);
-	(void)run_side(side);
-	status = tell_end(side);
-	side->guard = guard_free(side->guard);
+	if (status == 0 && !side->options.uri) {
+		status = side_stand(side);
+	} else if (status == 0) {
+		if (side_open(side) < 0) {
+			side->outcome = HF_OUTCOME_HOME;
+			status = command_failed(side->command, &side->err);
+		} else {
+			(void)side_run(side);
+			status = side_tell(side);
+		}
+		side_close(side);
+	}
+	side_done(side);
 	return status;
 }
 
+static int open_both(struct side *source, struct side *target)
+{
+	if (side_open(target) < 0)
+		return command_failed(target->command, &target->err);
+	if (side_open(source) < 0)
+		return command_failed(source->command, &source->err);
+	return 0;
+}
+
 /* Both sides in this process. The source's end is the command's. */
-static int run_both(const struct arguments *arguments, struct side *source, struct side *target)
+static int run_both(struct side *source, struct side *target)
 {
 	pthread_t thread;
-	int status;
+	int status = open_both(source, target);
 
-	if (open_side(target) < 0)
-		return command_failed(arguments->command, &target->err);
-	if (open_side(source) < 0) {
-		target->guard = guard_free(target->guard);
-		return command_failed(arguments->command, &source->err);
+	if (status == 0 && pthread_create(&thread, NULL, side_run, target))
+		status = command_usage(source->command, "a thread cannot be made");
+	if (status == 0) {
+		(void)side_run(source);
+		/* A source that never reached it leaves a target that waits for one. */
+		(void)eventfd_write(target->cancel_fd, 1);
+		(void)pthread_join(thread, NULL);
+		(void)side_tell(target);
+		status = side_tell(source);
+	} else {
+		source->outcome = HF_OUTCOME_HOME;
+		target->outcome = HF_OUTCOME_FAILED;
 	}
-	if (pthread_create(&thread, NULL, run_side, target)) {
-		source->guard = guard_free(source->guard);
-		target->guard = guard_free(target->guard);
-		return command_usage(arguments->command, "a thread cannot be made");
-	}
-	(void)run_side(source);
-	/* A source that never reached it leaves a target that waits for one. */
-	(void)eventfd_write(target->cancel_fd, 1);
-	(void)pthread_join(thread, NULL);
-	(void)tell_end(target);
-	status = tell_end(source);
-	source->guard = guard_free(source->guard);
-	target->guard = guard_free(target->guard);
+	side_close(source);
+	side_close(target);
 	return status;
 }
 
@@ -366,8 +196,12 @@ static int run_local_checked(const struct arguments *arguments, struct guard_opt
 {
 	static char folders[2][PATH_MAX], uri[HF_URI_MAX];
 	const bool json = command_has(arguments, "json");
-	struct side source = { .name = "source", .options = *options, .json = json };
-	struct side target = { .name = "target", .options = *options, .json = json };
+	struct side source = {
+		.command = arguments->command, .name = "source", .options = *options, .json = json
+	};
+	struct side target = {
+		.command = arguments->command, .name = "target", .options = *options, .json = json
+	};
 	int status = sub_folder(arguments, options->dir, "source", folders[0]);
 
 	if (status == 0)
@@ -388,7 +222,13 @@ static int run_local_checked(const struct arguments *arguments, struct guard_opt
 	target.options.record = NULL;
 	target.options.filter_count = 0;
 	target.cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	status = run_both(arguments, &source, &target);
+	status = side_listen(&source);
+	if (status == 0)
+		status = side_listen(&target);
+	if (status == 0)
+		status = run_both(&source, &target);
+	side_done(&source);
+	side_done(&target);
 	(void)close(target.cancel_fd);
 	(void)rmdir(folders[0]);
 	(void)rmdir(folders[1]);
@@ -408,6 +248,12 @@ static int run_local(const struct arguments *arguments, struct guard_options *op
 	return run_local_checked(arguments, options);
 }
 
+/* The source's guard may stand, and be told later where to go. */
+static bool is_target_or_local(const char *role)
+{
+	return strcmp(role, "source") != 0;
+}
+
 static int run(const struct arguments *arguments)
 {
 	static char folder[PATH_MAX];
@@ -419,7 +265,7 @@ static int run(const struct arguments *arguments)
 	    strcmp(role, "local") != 0)
 		return command_usage(arguments->command, "'%s' is no side: source, target or local",
 				     role);
-	if (arguments->operand_count < 3)
+	if (arguments->operand_count < (is_target_or_local(role) ? 3 : 2))
 		return command_usage(
 			arguments->command, "%s needs QEMU's control socket and %s", role,
 			strcmp(role, "local") == 0 ? "the other QEMU's" : "the link's address");
@@ -435,15 +281,18 @@ static int run(const struct arguments *arguments)
 	if (strcmp(role, "local") == 0) {
 		status = run_local(arguments, &options);
 	} else {
-		struct side side = { .name = role,
+		struct side side = { .command = arguments->command,
+				     .name = role,
 				     .options = options,
 				     .json = command_has(arguments, "json"),
 				     .cancel_fd = signals() };
 
 		side.options.role = strcmp(role, "source") == 0 ? HF_ROLE_SOURCE : HF_ROLE_TARGET;
 		side.options.qmp = arguments->operands[1];
-		side.options.uri = arguments->operands[2];
-		status = run_one(arguments, &side);
+		side.options.uri = arguments->operand_count == 3 ? arguments->operands[2] : NULL;
+		if (!side.options.uri && options.restart)
+			side.options.uri = ""; /* not used */
+		status = run_one(&side);
 	}
 	if (folder[0])
 		(void)rmdir(folder);
@@ -479,7 +328,7 @@ static const struct command_option options[] = {
 const struct command command_guard = {
 	.name = "guard",
 	.summary = "Hand the guest of one unmodified QEMU over to another",
-	.operands = "source|target QMP URI | local QMP QMP",
+	.operands = "source QMP [URI] | target QMP URI | local QMP QMP",
 	.operands_min = 1,
 	.operands_max = 3,
 	.options = options,

@@ -355,6 +355,7 @@ static const struct command_option options[] = {
 	{ "ledger",    "URI",  "another ledger than the guest was started with", 0 },
 	{ "filter",    "SPEC", "rehearse a failure on this side: holdfast-filters(7)", COMMAND_REPEATS },
 	{ "capture",   "DIR",  "keep a copy of what every connection carried", 0 },
+	{ "via-guard", NULL,   "ask the guest's guard (holdfast guard), which stands beside its QEMU", 0 },
 	{ "json",      NULL,   "progress and outcome as JSON, an object a line", 0 },
 	{ "wait",      NULL,   "stay until the outcome is known (the default)", 0 },
 	{ "no-wait",   NULL,   "return as soon as the migration has begun", 0 },

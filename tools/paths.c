@@ -61,14 +61,13 @@ static int make_folder(const char *path, struct hf_error *err)
 	return 0;
 }
 
-int path_control(const char *guest, bool create, char ret_path[static PATH_MAX],
-		 struct hf_error *err)
+/* suffix: behind the guest's name. */
+static int control_of(const char *guest, const char *suffix, bool create,
+		      char ret_path[static PATH_MAX], struct hf_error *err)
 {
 	char folder[PATH_MAX];
 	int result;
 
-	if (strchr(guest, '/'))
-		return put(ret_path, PATH_MAX, err, "%s", guest);
 	if (!path_is_name(guest))
 		return control_error(err, HF_E_INVALID, 0,
 				     "'%.80s' is no guest's name (1 to 63 of A-Z a-z 0-9 . _ -) "
@@ -77,7 +76,24 @@ int path_control(const char *guest, bool create, char ret_path[static PATH_MAX],
 	result = runtime_folder(folder, err);
 	if (result == 0 && create)
 		result = make_folder(folder, err);
-	return result ? result : put(ret_path, PATH_MAX, err, "%s/%s.qmp", folder, guest);
+	return result ? result : put(ret_path, PATH_MAX, err, "%s/%s%s.qmp", folder, guest, suffix);
+}
+
+int path_control(const char *guest, bool create, char ret_path[static PATH_MAX],
+		 struct hf_error *err)
+{
+	if (strchr(guest, '/'))
+		return put(ret_path, PATH_MAX, err, "%s", guest);
+	return control_of(guest, "", create, ret_path, err);
+}
+
+int path_guard_control(const char *guest, const char *side, bool create,
+		       char ret_path[static PATH_MAX], struct hf_error *err)
+{
+	char suffix[32];
+
+	(void)snprintf(suffix, sizeof(suffix), ".guard-%s", side);
+	return control_of(guest, suffix, create, ret_path, err);
 }
 
 int path_default_ledger(char ret_uri[static HF_URI_MAX], struct hf_error *err)

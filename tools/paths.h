@@ -22,6 +22,13 @@ int path_control(const char *guest, bool create, char ret_path[static PATH_MAX],
 		 struct hf_error *err);
 
 /*
+ * The control socket of a guest's guard, which stands on the side of that name ("source",
+ * "target"): as above, with NAME.guard-source or NAME.guard-target.
+ */
+int path_guard_control(const char *guest, const char *side, bool create,
+		       char ret_path[static PATH_MAX], struct hf_error *err);
+
+/*
  * The URI of the ledger that is used when none is named: /run/holdfast/ledger for root, else
  * $XDG_RUNTIME_DIR/holdfast/ledger, or /tmp/holdfast-UID/ledger. Its folder is made.
  */

@@ -12,6 +12,7 @@ static int run(const struct arguments *arguments)
 
 static const struct command_option options[] = {
 	{ "force", NULL, "also a guest in doubt, though it may be the only one", 0 },
+	{ "via-guard", NULL, "end the guest's guard (holdfast guard), not the guest", 0 },
 	{ NULL },
 };
 

@@ -107,6 +107,7 @@ static int run(const struct arguments *arguments)
 
 static const struct command_option options[] = {
 	{ "json", NULL, "one JSON object: status, guest, migration, ledger", 0 },
+	{ "via-guard", NULL, "ask the guest's guard (holdfast guard), not its own process", 0 },
 	{ NULL },
 };
 

@@ -308,36 +308,13 @@ static json_t *set_capabilities(void *ctx, const json_t *arguments, struct qmp_e
 	return json_object();
 }
 
-static const char *ledger_state_name(uint32_t state)
-{
-	static const char *const names[] = { "none", "home", "offered", "claimed", "away" };
-
-	return state < sizeof(names) / sizeof(names[0]) ? names[state] : "?";
-}
-
-static json_t *ledger_json(const char *uri, const struct hf_ledger_record *record)
-{
-	json_t *answer =
-		json_pack("{s:o,s:s,s:I,s:I}", "uri", qmp_text(uri), "state",
-			  ledger_state_name(record->revision ? record->state : 0), "revision",
-			  (json_int_t)record->revision, "epoch", (json_int_t)record->epoch);
-
-	(void)json_object_set_new(answer, "owner", qmp_text(record->owner));
-	(void)json_object_set_new(answer, "offered-to", qmp_text(record->offered_to));
-	(void)json_object_set_new(answer, "reason", qmp_text(record->reason));
-	(void)json_object_set_new(answer, "reason-code", json_integer(record->reason_code));
-	return answer;
-}
-
 /* Reads the record itself, by a handle of its own: a session's worker may be using the other. */
 static json_t *query_ledger(void *ctx, const json_t *arguments, struct qmp_error *error)
 {
 	struct control *control = ctx;
 	const char *uri = control->parameters.ledger;
-	struct hf_ledger ledger = { .ops = NULL };
-	struct hf_ledger_record record;
 	struct hf_error err = { 0 };
-	int result;
+	json_t *answer;
 
 	(void)arguments;
 	/* A ledger that hangs would hold up the session, which is driven by this thread. */
@@ -346,15 +323,8 @@ static json_t *query_ledger(void *ctx, const json_t *arguments, struct qmp_error
 				       "'query-migrate' has its last answer");
 	if (control->migration)
 		uri = control->migration->parameters.ledger;
-	result = hf_ledger_open(uri, &ledger, &err);
-	if (result < 0)
-		return fail(error, &err);
-	memset(&record, 0, sizeof(record));
-	result = hf_ledger_read(&ledger, control->config->guest_name, &record, &err);
-	hf_ledger_close(&ledger);
-	if (result < 0)
-		return fail(error, &err);
-	return ledger_json(uri, &record);
+	answer = migration_ledger_query(uri, control->config->guest_name, &err);
+	return answer ? answer : fail(error, &err);
 }
 
 static json_t *query_timeline(void *ctx, const json_t *arguments, struct qmp_error *error)

@@ -101,30 +101,13 @@ static void announce(struct control *control)
 	}
 }
 
-/* "PRE_COPY_P2P" is "pre-copy-p2p" to QEMU's clients. */
-static void announce_device(struct control *control, const struct migrate_trace_entry *entry)
-{
-	const char *name = hf_device_state_name((uint32_t)entry->event.arg[2]);
-	char state[32];
-	size_t i;
-
-	for (i = 0; i < sizeof(state) - 1 && name[i]; i++)
-		state[i] = name[i] == '_'		      ? '-'
-			   : name[i] >= 'A' && name[i] <= 'Z' ? (char)(name[i] - 'A' + 'a')
-							      : name[i];
-	state[i] = 0;
-	qmp_server_event(&control->server, "VFIO_MIGRATION",
-			 json_pack("{s:o,s:s,s:s}", "device-id", qmp_text(entry->text), "qom-path",
-				   "", "device-state", state));
-}
-
 static void on_trace(void *ctx, const struct migrate_trace_entry *entry)
 {
 	struct control *control = ctx;
 	char line[MIGRATE_TRACE_TEXT_MAX * 2];
 
 	if (entry->event.id == HF_TRACE_DEVICE_ARC)
-		announce_device(control, entry);
+		qmp_server_event(&control->server, "VFIO_MIGRATION", migrate_device_event(entry));
 	if (entry->event.id == HF_TRACE_WAITING)
 		control_say(control, "waiting for %s", entry->text);
 	if (control->config->trace_fd < 0)

@@ -154,7 +154,7 @@ json_t *migration_query(struct migration *migration)
 	put_text(answer, "status", migration_status(migration));
 	if (!migration)
 		return answer;
-	if (migration_active(migration)) {
+	if (migration_active(migration) && migration->session) {
 		struct hf_progress now = { .size = sizeof(now) };
 
 		if (hf_session_progress(migration->session, &now) == 0)
@@ -174,6 +174,57 @@ json_t *migration_query(struct migration *migration)
 		put_text(answer, "error-desc", migration->error.text);
 	(void)json_object_set_new(answer, "holdfast", own_part(migration));
 	return answer;
+}
+
+static const char *ledger_state_name(uint32_t state)
+{
+	static const char *const names[] = { "none", "home", "offered", "claimed", "away" };
+
+	return state < sizeof(names) / sizeof(names[0]) ? names[state] : "?";
+}
+
+static json_t *record_json(const char *uri, const struct hf_ledger_record *record)
+{
+	json_t *answer =
+		json_pack("{s:o,s:s,s:I,s:I}", "uri", qmp_text(uri), "state",
+			  ledger_state_name(record->revision ? record->state : 0), "revision",
+			  (json_int_t)record->revision, "epoch", (json_int_t)record->epoch);
+
+	put_text(answer, "owner", record->owner);
+	put_text(answer, "offered-to", record->offered_to);
+	put_text(answer, "reason", record->reason);
+	(void)json_object_set_new(answer, "reason-code", json_integer(record->reason_code));
+	return answer;
+}
+
+json_t *migration_ledger_query(const char *uri, const char *guest, struct hf_error *err)
+{
+	struct hf_ledger ledger = { .ops = NULL };
+	struct hf_ledger_record record;
+	int result = hf_ledger_open(uri, &ledger, err);
+
+	if (result < 0)
+		return NULL;
+	memset(&record, 0, sizeof(record));
+	result = hf_ledger_read(&ledger, guest, &record, err);
+	hf_ledger_close(&ledger);
+	return result < 0 ? NULL : record_json(uri, &record);
+}
+
+/* "PRE_COPY_P2P" is "pre-copy-p2p" to QEMU's clients. */
+json_t *migrate_device_event(const struct migrate_trace_entry *entry)
+{
+	const char *name = hf_device_state_name((uint32_t)entry->event.arg[2]);
+	char state[32];
+	size_t i;
+
+	for (i = 0; i < sizeof(state) - 1 && name[i]; i++)
+		state[i] = name[i] == '_'		      ? '-'
+			   : name[i] >= 'A' && name[i] <= 'Z' ? (char)(name[i] - 'A' + 'a')
+							      : name[i];
+	state[i] = 0;
+	return json_pack("{s:o,s:s,s:s}", "device-id", qmp_text(entry->text), "qom-path", "",
+			 "device-state", state);
 }
 
 json_t *migration_timeline(const struct migration *migration, uint64_t first)

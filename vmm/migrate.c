@@ -13,10 +13,8 @@
 #include "vmm/control-loop.h"
 #include "vmm/migrate.h"
 
-static void on_trace(void *ctx, const struct hf_event *event)
+void migration_trace(struct migration *migration, const struct hf_event *event)
 {
-	struct migration *migration = ctx;
-
 	migrate_trace_add(&migration->trace, event);
 	if (event->id == HF_TRACE_LEDGER) {
 		(void)snprintf(migration->ledger_operation, sizeof(migration->ledger_operation),
@@ -27,6 +25,11 @@ static void on_trace(void *ctx, const struct hf_event *event)
 	if (migration->event)
 		migration->event(migration->ctx,
 				 migrate_trace_at(&migration->trace, migration->trace.count - 1));
+}
+
+static void on_trace(void *ctx, const struct hf_event *event)
+{
+	migration_trace(ctx, event);
 }
 
 static struct hf_config config_of(struct migration *migration,

@@ -198,6 +198,9 @@ uint64_t migration_deadline(const struct migration *migration);
  */
 int migration_resolve(struct migration *migration, enum hf_resolve how, struct hf_error *err);
 
+/* What its session has told goes into its story. */
+void migration_trace(struct migration *migration, const struct hf_event *event);
+
 /* As hf_session_cancel(). Nothing to cancel is no failure. */
 int migration_cancel(struct migration *migration);
 
@@ -215,6 +218,15 @@ json_t *migration_query(struct migration *migration);
 
 /* A failure as an object: code, name, class, cause, text; explanation. NULL: no memory. */
 json_t *migration_error_json(const struct hf_error *error);
+
+/*
+ * The answer of query-ledger, read by a handle of its own: a session's worker may be using another.
+ * NULL: failed.
+ */
+json_t *migration_ledger_query(const char *uri, const char *guest, struct hf_error *err);
+
+/* The data of the event VFIO_MIGRATION for an entry with HF_TRACE_DEVICE_ARC. */
+json_t *migrate_device_event(const struct migrate_trace_entry *entry);
 
 /* The answer of query-timeline: events from number first on. NULL: no memory. */
 json_t *migration_timeline(const struct migration *migration, uint64_t first);

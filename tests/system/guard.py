@@ -12,6 +12,7 @@ import os
 import queue
 import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -37,15 +38,21 @@ class Damaged(Skip):
     """
 
 
+def runtime(folder):
+    """Each pair has its own control sockets."""
+    return {**os.environ, "XDG_RUNTIME_DIR": folder}
+
+
 class Guard:
     """One side's process. Its lines are read as they come."""
 
     def __init__(self, role, *arguments):
         self.role = role
         self.lines, self.queue = [], queue.Queue()
+        folder = os.path.dirname(arguments[arguments.index("--dir") + 1])
         self.process = subprocess.Popen(
             [HOLDFAST, "guard", "--json", *arguments], stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True)
+            stderr=subprocess.STDOUT, text=True, env=runtime(folder))
         self.reader = threading.Thread(target=self.read, daemon=True)
         self.reader.start()
 
@@ -330,7 +337,7 @@ def local(folder):
         done = subprocess.run(
             [HOLDFAST, "guard", "--guest", "guest", "--ledger", it.ledger, "local",
              it.source.qmp, it.target.qmp], capture_output=True, text=True, timeout=DEADLINE_S,
-            check=False)
+            check=False, env=runtime(folder))
         check(done.returncode == AWAY, f"status {done.returncode}: {done.stdout}{done.stderr}")
         it.is_away()
 
@@ -508,6 +515,21 @@ def restart_of_another(folder):
         it.target.works()
 
 
+def released(folder):
+    """The guard dies when QEMU has had its last word, and has not been told to quit."""
+    with Pair(folder) as it:
+        guards = it.guards(["--stay", "--filter", "delay:ledger.swap:100"])
+        guards[0].wait("transition", "-> OFFERING ")
+        note = os.path.join(folder, "note") # all that such a guard leaves behind
+        shutil.copy(os.path.join(it.source.dir, "note"), note)
+        guards[0].end(AWAY)
+        guards[1].end(0)
+        check(it.source.status() == "postmigrate", it.source.status())
+        shutil.copy(note, it.source.dir)
+        it.restart("source", AWAY)
+        it.is_away()
+
+
 def link_cut(seconds, when):
     """Both guards reconnect and go on; QEMU does not notice."""
     def test(folder):
@@ -600,6 +622,7 @@ SUITES = {
     },
     "struck-guards": {
         "a restart that finds another's record": restart_of_another,
+        "a restart behind the last word": released,
         **{f"the source's guard, {state}": struck("source", state, "guard") for state in STATES},
         **{f"the source's guard, {state}, on the way home": struck(
             "source", state, "guard", ["--filter", "fault:ledger.swap:2"])
