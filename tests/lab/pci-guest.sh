@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# A guest of `holdfast run` with a PCI function by vfio-pci, behind an IOMMU (pci-guest.py), by group
-# and by cdev.
+# A guest of `holdfast run` with a PCI function by vfio-pci, behind an IOMMU (pci-guest.py), by
+# group and by cdev.
 . "${HF_TESTS_LAB:-$(dirname "$0")}/functions.sh"
 requires_lab
 
