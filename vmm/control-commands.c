@@ -113,16 +113,28 @@ static json_t *device_json(const struct guest *guest, uint32_t index)
 	}
 	(void)json_object_set_new(device, "wanted",
 				  json_boolean(guest->devices_wanted >> index & 1));
-	if (guest->irqs_failures[index].error != 0)
+	if (guest->irqs_failures[index].count != 0)
 		(void)json_object_set_new(
 			device, "irqs-failed",
-			json_pack("{s:s,s:i}", "kind",
+			json_pack("{s:I,s:s,s:i,s:s}", "count",
+				  (json_int_t)guest->irqs_failures[index].count, "kind",
 				  control_irqs_name(guest->irqs_failures[index].index), "errno",
-				  guest->irqs_failures[index].error));
+				  guest->irqs_failures[index].error, "error",
+				  strerror(guest->irqs_failures[index].error)));
 	if (entry->device.ops->get_state(entry->device.self, &state) == 0)
 		(void)json_object_set_new(device, "state",
 					  json_string(hf_device_state_name(state)));
 	return device;
+}
+
+static json_t *p2p_refused_json(const struct guest *guest)
+{
+	int error = guest->p2p_refused.error;
+
+	return json_pack("{s:I,s:o,s:o,s:i,s:s}", "count", (json_int_t)guest->p2p_refused.count,
+			 "device", qmp_text(guest->devices[guest->p2p_refused.device].name), "peer",
+			 qmp_text(guest->devices[guest->p2p_refused.peer].name), "errno", error,
+			 "error", strerror(error));
 }
 
 static json_t *query_guest(void *ctx, const json_t *arguments, struct qmp_error *error)
@@ -151,6 +163,8 @@ static json_t *query_guest(void *ctx, const json_t *arguments, struct qmp_error 
 	(void)json_object_set_new(answer, "vcpus", json_integer(guest->vcpu_count));
 	(void)json_object_set_new(answer, "device-count", json_integer(guest->device_count));
 	(void)json_object_set_new(answer, "devices", devices);
+	if (guest->p2p_refused.count != 0)
+		(void)json_object_set_new(answer, "p2p-refused", p2p_refused_json(guest));
 	return answer;
 }
 

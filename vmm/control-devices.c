@@ -41,7 +41,7 @@ void control_devices_irqs_failed(struct control *control)
 	for (uint32_t i = 0; i < guest->device_count; i++) {
 		int error = guest->irqs_failures[i].error;
 
-		if (error == 0 || (control->devices_irqs_failed >> i & 1))
+		if (guest->irqs_failures[i].count == 0 || (control->devices_irqs_failed >> i & 1))
 			continue;
 		control->devices_irqs_failed |= 1u << i;
 		control_say(control,

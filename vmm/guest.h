@@ -45,10 +45,10 @@ struct guest_config {
 /* The host wants a device back that it has lent us; guest->devices_wanted says which. */
 #define GUEST_EVENT_DEVICE_WANTED 4u
 
-/* A device has not done with its interrupts what it was told to; guest->irqs_failures. */
+/* A device has not done with its interrupts what it was told to, first; irqs_failures. */
 #define GUEST_EVENT_IRQS_FAILED 8u
 
-/* A device cannot reach another one's BAR by DMA; guest->p2p_refused. */
+/* A device cannot reach another one's BAR by DMA, first; guest->p2p_refused. */
 #define GUEST_EVENT_P2P_REFUSED 16u
 
 struct guest_ops {
@@ -74,14 +74,19 @@ struct guest {
 	int event_fd;
 	int exit_status; /* valid after GUEST_EVENT_SHUTDOWN */
 	uint32_t devices_wanted; /* bit i: the host has asked for devices[i]; the main loop's */
-	/* Of each device the first one; the main loop's. error: an errno, 0: there was none. */
+	/*
+	 * What devices have refused since the guest was made in this process: how often, and the
+	 * last time. The main loop's. count 0: never, and the rest means nothing. A later attempt
+	 * may have succeeded: this is what was, not what is.
+	 */
 	struct {
+		uint64_t count;
 		uint32_t index; /* VFIO's, of the interrupts */
-		int error;
+		int error; /* an errno */
 	} irqs_failures[HF_DEVICES_MAX];
-	/* The first one, of devices[device]; the main loop's. error as above. */
 	struct {
-		uint32_t device, peer;
+		uint64_t count;
+		uint32_t device, peer; /* devices[device] does not reach devices[peer] */
 		int error;
 	} p2p_refused;
 	bool broken_by_device; /* the crash is a device's error; valid after GUEST_EVENT_CRASH, */

@@ -134,14 +134,16 @@ static void take_refusals(struct kvm_guest *guest)
 	for (uint32_t i = 0; i < guest->pci.device_count; i++) {
 		struct pci_irqs_failure failure = pci_irqs_failure(&guest->pci, i);
 
-		if (failure.error != guest->guest.irqs_failures[i].error)
+		if (failure.count != 0 && guest->guest.irqs_failures[i].count == 0)
 			events |= GUEST_EVENT_IRQS_FAILED;
+		guest->guest.irqs_failures[i].count = failure.count;
 		guest->guest.irqs_failures[i].index = failure.index;
 		guest->guest.irqs_failures[i].error = failure.error;
 	}
 	p2p = pci_p2p_refusal(&guest->pci);
-	if (p2p.error != guest->guest.p2p_refused.error)
+	if (p2p.count != 0 && guest->guest.p2p_refused.count == 0)
 		events |= GUEST_EVENT_P2P_REFUSED;
+	guest->guest.p2p_refused.count = p2p.count;
 	guest->guest.p2p_refused.device = p2p.device;
 	guest->guest.p2p_refused.peer = p2p.peer;
 	guest->guest.p2p_refused.error = p2p.error;

@@ -136,9 +136,8 @@ void bars_free(struct pci_device *device)
  */
 static void p2p_refused(struct pci *pci, uint32_t device, uint32_t peer, int error)
 {
-	if (pci->p2p_refusal.error != 0)
-		return;
-	pci->p2p_refusal = (struct pci_p2p_refusal){ device, peer, error };
+	pci->p2p_refusal =
+		(struct pci_p2p_refusal){ pci->p2p_refusal.count + 1, device, peer, error };
 	pci_news(pci);
 }
 

@@ -193,10 +193,9 @@ int pci_irqs_set(struct pci_device *device, uint32_t index, uint32_t count, cons
 
 	if (r >= 0)
 		return 0;
-	if (device->irqs_failure.error == 0) {
-		device->irqs_failure = (struct pci_irqs_failure){ index, -r };
-		pci_news(device->pci);
-	}
+	device->irqs_failure =
+		(struct pci_irqs_failure){ device->irqs_failure.count + 1, index, -r };
+	pci_news(device->pci);
 	return r;
 }
 

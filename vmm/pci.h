@@ -31,10 +31,11 @@
 
 struct pci_device;
 
-/* A device that cannot reach a peer's BAR by DMA; the first on this bus. */
+/* Devices that could not reach a peer's BAR by DMA: how often on this bus, and the last one. */
 struct pci_p2p_refusal {
+	uint64_t count;
 	uint32_t device, peer;
-	int error; /* its errno; 0: it has not happened */
+	int error; /* its errno */
 };
 
 struct pci {
@@ -91,10 +92,11 @@ int pci_interrupts_settle(struct pci *pci, struct hf_error *err);
 
 uint64_t pci_failed_accesses(struct pci *pci);
 
-/* A device that has not done with its interrupts what it was told to, for the first time. */
+/* A device that has not done with its interrupts what it was told to: how often, and the last. */
 struct pci_irqs_failure {
+	uint64_t count;
 	uint32_t index; /* VFIO's, of the interrupts */
-	int error; /* its errno; 0: it has not happened */
+	int error; /* its errno */
 };
 /* Any thread. */
 struct pci_irqs_failure pci_irqs_failure(struct pci *pci, uint32_t device);

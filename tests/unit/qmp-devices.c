@@ -69,6 +69,7 @@ static void a_device_that_refuses_its_interrupts_is_told_once(void **state)
 	start();
 	guest->irqs_failures[1].index = 1; /* the main loop reads it after the event only */
 	guest->irqs_failures[1].error = ENOSPC;
+	guest->irqs_failures[1].count = 3;
 	fake_guest_event(guest, GUEST_EVENT_IRQS_FAILED);
 	status_is("running");
 	assert_null(irqs_failed(0));
@@ -76,9 +77,12 @@ static void a_device_that_refuses_its_interrupts_is_told_once(void **state)
 	assert_non_null(failed);
 	assert_string_equal(query_text(failed, "kind"), "MSI");
 	assert_int_equal(json_integer_value(json_object_get(failed, "errno")), ENOSPC);
+	assert_int_equal(json_integer_value(json_object_get(failed, "count")), 3);
+	assert_string_equal(query_text(failed, "error"), "No space left on device");
 	json_decref(failed);
 	guest->irqs_failures[0].index = 2;
 	guest->irqs_failures[0].error = EIO;
+	guest->irqs_failures[0].count = 1;
 	fake_guest_event(guest, GUEST_EVENT_IRQS_FAILED);
 	status_is("running");
 	does("quit", NULL);
@@ -93,15 +97,30 @@ static void a_device_that_refuses_its_interrupts_is_told_once(void **state)
 static void peers_that_are_not_reached_are_told(void **state)
 {
 	struct guest *guest = vmm.config.guest;
+	json_t *answer;
+	const json_t *refused;
 
 	(void)state;
 	fake_guest_device(guest, "vfio0", 0);
 	fake_guest_device(guest, "vfio1", 0);
 	start();
+	answer = call("query-guest", NULL);
+	assert_null(json_object_get(answer, "p2p-refused"));
+	json_decref(answer);
+	guest->p2p_refused.count = 2;
 	guest->p2p_refused.device = 1; /* the main loop reads it after the event only */
 	guest->p2p_refused.error = EFAULT;
 	fake_guest_event(guest, GUEST_EVENT_P2P_REFUSED);
 	status_is("running");
+	answer = call("query-guest", NULL);
+	refused = json_object_get(answer, "p2p-refused");
+	assert_non_null(refused);
+	assert_int_equal(json_integer_value(json_object_get(refused, "count")), 2);
+	assert_string_equal(query_text(refused, "device"), "vfio1");
+	assert_string_equal(query_text(refused, "peer"), "vfio0");
+	assert_int_equal(json_integer_value(json_object_get(refused, "errno")), EFAULT);
+	assert_string_equal(query_text(refused, "error"), "Bad address");
+	json_decref(answer);
 	does("quit", NULL);
 	ended(0);
 	assert_non_null(strstr(vmm.said, "device vfio1 cannot reach device vfio0's memory by DMA "

@@ -227,9 +227,13 @@ static void peers_that_are_refused_are_told_once(void **state)
 	/* The other way round it is possible, and again in vain. */
 	config_write(guest, 2, 4, 2, 6);
 	assert_int_equal(first->map_count, 2);
+	assert_int_equal(guest->guest.p2p_refused.count, 1);
 	config_write(guest, 1, 4, 2, 4);
+	second->p2p_answer = -ENOSPC;
 	config_write(guest, 1, 4, 2, 6);
 	assert_int_equal(guest->guest.ops->events(&guest->guest), 0);
+	assert_int_equal(guest->guest.p2p_refused.count, 2);
+	assert_int_equal(guest->guest.p2p_refused.error, ENOSPC);
 	assert_int_equal(pci_failed_accesses(&guest->pci), 0);
 	guest_end(guest);
 	assert_int_equal(first->map_count, 0);
