@@ -99,6 +99,16 @@ static json_t *query_kvm(void *ctx, const json_t *arguments, struct qmp_error *e
 	return json_pack("{s:b,s:b}", "enabled", is_kvm, "present", is_kvm);
 }
 
+/* Takes what. */
+static void failure_set(json_t *device, const char *name, const struct guest_failure *failure,
+			const char *what_name, json_t *what)
+{
+	(void)json_object_set_new(device, name,
+				  json_pack("{s:I,s:o,s:i,s:s}", "count",
+					    (json_int_t)failure->count, what_name, what, "errno",
+					    failure->error, "error", strerror(failure->error)));
+}
+
 static json_t *device_json(const struct guest *guest, uint32_t index)
 {
 	const struct hf_session_device *entry = &guest->devices[index];
@@ -114,13 +124,11 @@ static json_t *device_json(const struct guest *guest, uint32_t index)
 	(void)json_object_set_new(device, "wanted",
 				  json_boolean(guest->devices_wanted >> index & 1));
 	if (guest->irqs_failures[index].count != 0)
-		(void)json_object_set_new(
-			device, "irqs-failed",
-			json_pack("{s:I,s:s,s:i,s:s}", "count",
-				  (json_int_t)guest->irqs_failures[index].count, "kind",
-				  control_irqs_name(guest->irqs_failures[index].index), "errno",
-				  guest->irqs_failures[index].error, "error",
-				  strerror(guest->irqs_failures[index].error)));
+		failure_set(device, "irqs-failed", &guest->irqs_failures[index], "kind",
+			    json_string(control_irqs_name(guest->irqs_failures[index].index)));
+	if (guest->bars_failures[index].count != 0)
+		failure_set(device, "bars-failed", &guest->bars_failures[index], "bar",
+			    json_integer(guest->bars_failures[index].index));
 	if (entry->device.ops->get_state(entry->device.self, &state) == 0)
 		(void)json_object_set_new(device, "state",
 					  json_string(hf_device_state_name(state)));

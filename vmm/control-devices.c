@@ -33,23 +33,51 @@ const char *control_irqs_name(uint32_t index)
 	return index < sizeof(names) / sizeof(names[0]) ? names[index] : "?";
 }
 
-/* Each device once: a guest that is not told tries again, and again. */
+/* Each device once: a guest that is not told tries again, and again. Those that are to be told. */
+static uint32_t first_failures(const struct guest *guest, const struct guest_failure *failures,
+			       uint32_t *told)
+{
+	uint32_t news = 0;
+
+	for (uint32_t i = 0; i < guest->device_count; i++)
+		if (failures[i].count != 0)
+			news |= 1u << i;
+	news &= ~*told;
+	*told |= news;
+	return news;
+}
+
 void control_devices_irqs_failed(struct control *control)
 {
 	const struct guest *guest = control->guest;
+	uint32_t news = first_failures(guest, guest->irqs_failures, &control->devices_irqs_failed);
 
-	for (uint32_t i = 0; i < guest->device_count; i++) {
-		int error = guest->irqs_failures[i].error;
+	for (; news != 0; news &= news - 1) {
+		uint32_t i = (uint32_t)__builtin_ctz(news);
+		const struct guest_failure *failure = &guest->irqs_failures[i];
 
-		if (guest->irqs_failures[i].count == 0 || (control->devices_irqs_failed >> i & 1))
-			continue;
-		control->devices_irqs_failed |= 1u << i;
 		control_say(control,
 			    "device %s: its interrupts (%s) could not be set as the guest wants "
 			    "them: %s (errno %d); the guest cannot be told, and may miss them",
-			    guest->devices[i].name,
-			    control_irqs_name(guest->irqs_failures[i].index), strerror(error),
-			    error);
+			    guest->devices[i].name, control_irqs_name(failure->index),
+			    strerror(failure->error), failure->error);
+	}
+}
+
+void control_devices_bars_failed(struct control *control)
+{
+	const struct guest *guest = control->guest;
+	uint32_t news = first_failures(guest, guest->bars_failures, &control->devices_bars_failed);
+
+	for (; news != 0; news &= news - 1) {
+		uint32_t i = (uint32_t)__builtin_ctz(news);
+		const struct guest_failure *failure = &guest->bars_failures[i];
+
+		control_say(control,
+			    "device %s: its BAR %u could not be mapped, or taken away, as the "
+			    "guest wants it: %s (errno %d); what is not mapped works, slowly",
+			    guest->devices[i].name, failure->index, strerror(failure->error),
+			    failure->error);
 	}
 }
 

@@ -20,7 +20,7 @@ struct control {
 	bool migrates_paused; /* the guest was paused when the migration began */
 	uint32_t guest_events; /* GUEST_EVENT_* that have happened */
 	bool devices_reset; /* after a crash */
-	uint32_t devices_irqs_failed; /* bit i: it was said of device i */
+	uint32_t devices_irqs_failed, devices_bars_failed; /* bit i: it was said of device i */
 	uint32_t devices_wanted; /* of the guest's, as far as it was told */
 
 	bool restarts; /* a kept guest is being taken up */
@@ -66,6 +66,8 @@ void control_quit(struct control *control, int exit_status);
 void control_devices_wanted(struct control *control);
 /* Some of them have not done with their interrupts what they were told to. */
 void control_devices_irqs_failed(struct control *control);
+/* BARs of some of them are not where the guest wants them. */
+void control_devices_bars_failed(struct control *control);
 /* One cannot reach another one's BAR by DMA. */
 void control_devices_p2p_refused(struct control *control);
 const char *control_irqs_name(uint32_t index); /* VFIO's number of a kind of interrupt */

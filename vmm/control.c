@@ -375,6 +375,8 @@ static void guest_ready(struct loop_source *source, uint32_t events)
 		control_devices_wanted(control);
 	if (happened & GUEST_EVENT_IRQS_FAILED)
 		control_devices_irqs_failed(control);
+	if (happened & GUEST_EVENT_BARS_FAILED)
+		control_devices_bars_failed(control);
 	if (happened & GUEST_EVENT_P2P_REFUSED)
 		control_devices_p2p_refused(control);
 	if (happened & GUEST_EVENT_SHUTDOWN) {

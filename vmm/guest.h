@@ -51,6 +51,9 @@ struct guest_config {
 /* A device cannot reach another one's BAR by DMA, first; guest->p2p_refused. */
 #define GUEST_EVENT_P2P_REFUSED 16u
 
+/* A BAR could not be put where the guest wants it, or not be taken away, first; bars_failures. */
+#define GUEST_EVENT_BARS_FAILED 32u
+
 struct guest_ops {
 	const char *kind; /* "kvm", "thread" */
 	/* Let the vCPUs run, pause them. Idempotent. -> struct hf_machine of the guest. */
@@ -61,6 +64,16 @@ struct guest_ops {
 	uint32_t (*events)(struct guest *guest);
 	/* One line about what runs: "KVM, 2 vCPUs, dirty ring". */
 	const char *(*describe)(struct guest *guest);
+};
+
+/*
+ * What was refused since the guest was made in this process: how often, and the last time. A later
+ * attempt may have succeeded: this is what was, not what is.
+ */
+struct guest_failure {
+	uint64_t count; /* 0: never, and the rest means nothing */
+	uint32_t index; /* VFIO's, of the interrupts; the BAR's */
+	int error; /* an errno */
 };
 
 /* The part that both kinds share; they embed it as their first member. */
@@ -74,16 +87,8 @@ struct guest {
 	int event_fd;
 	int exit_status; /* valid after GUEST_EVENT_SHUTDOWN */
 	uint32_t devices_wanted; /* bit i: the host has asked for devices[i]; the main loop's */
-	/*
-	 * What devices have refused since the guest was made in this process: how often, and the
-	 * last time. The main loop's. count 0: never, and the rest means nothing. A later attempt
-	 * may have succeeded: this is what was, not what is.
-	 */
-	struct {
-		uint64_t count;
-		uint32_t index; /* VFIO's, of the interrupts */
-		int error; /* an errno */
-	} irqs_failures[HF_DEVICES_MAX];
+	/* The main loop's; the same of P2P. */
+	struct guest_failure irqs_failures[HF_DEVICES_MAX], bars_failures[HF_DEVICES_MAX];
 	struct {
 		uint64_t count;
 		uint32_t device, peer; /* devices[device] does not reach devices[peer] */

@@ -122,7 +122,16 @@ static void take_host_events(struct kvm_guest *guest)
 	guest->guest.devices_wanted = wanted;
 }
 
-/* What devices refuse: their interrupts, or to reach each other. */
+/* true: it is the first. */
+static bool take_failure(struct guest_failure *kept, const struct pci_failure *failure)
+{
+	bool first = kept->count == 0 && failure->count != 0;
+
+	*kept = (struct guest_failure){ failure->count, failure->index, failure->error };
+	return first;
+}
+
+/* What devices refuse: their interrupts, or to reach each other; and where BARs could not go. */
 static void take_refusals(struct kvm_guest *guest)
 {
 	struct pci_p2p_refusal p2p;
@@ -132,13 +141,13 @@ static void take_refusals(struct kvm_guest *guest)
 	if (read(guest->pci.news_fd, &count, sizeof(count)) < 0)
 		return; /* EAGAIN: there is nothing new */
 	for (uint32_t i = 0; i < guest->pci.device_count; i++) {
-		struct pci_irqs_failure failure = pci_irqs_failure(&guest->pci, i);
+		struct pci_failure irqs = pci_failure(&guest->pci, i, FAILURE_OF_IRQS);
+		struct pci_failure bars = pci_failure(&guest->pci, i, FAILURE_OF_BARS);
 
-		if (failure.count != 0 && guest->guest.irqs_failures[i].count == 0)
+		if (take_failure(&guest->guest.irqs_failures[i], &irqs))
 			events |= GUEST_EVENT_IRQS_FAILED;
-		guest->guest.irqs_failures[i].count = failure.count;
-		guest->guest.irqs_failures[i].index = failure.index;
-		guest->guest.irqs_failures[i].error = failure.error;
+		if (take_failure(&guest->guest.bars_failures[i], &bars))
+			events |= GUEST_EVENT_BARS_FAILED;
 	}
 	p2p = pci_p2p_refusal(&guest->pci);
 	if (p2p.count != 0 && guest->guest.p2p_refused.count == 0)

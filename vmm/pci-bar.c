@@ -149,7 +149,7 @@ static void p2p_map(struct pci_device *device, const struct bar *bar, struct bar
 		const struct hf_device *other = &pci->devices[i]->device;
 		int r;
 
-		if (i == device->index)
+		if (i == device->index || (piece->p2p & (1u << i)) != 0)
 			continue;
 		r = other->ops->dma_map(other->self, bar->mapped_gpa + piece->offset, piece->size,
 					piece->host, piece->fd, piece->fd_offset,
@@ -181,6 +181,22 @@ static int p2p_unmap(struct pci_device *device, const struct bar *bar, struct ba
 	return first;
 }
 
+static bool any_mapped(const struct bar *bar)
+{
+	for (uint32_t i = 0; i < bar->piece_count; i++)
+		if (bar->pieces[i].mapped)
+			return true;
+	return false;
+}
+
+static bool all_mapped(const struct bar *bar)
+{
+	for (uint32_t i = 0; i < bar->piece_count; i++)
+		if (!bar->pieces[i].mapped)
+			return false;
+	return true;
+}
+
 static int bar_unmap(struct pci_device *device, uint32_t index)
 {
 	struct bar *bar = &device->bars[index];
@@ -202,26 +218,36 @@ static int bar_unmap(struct pci_device *device, uint32_t index)
 		if (first == 0)
 			first = r;
 	}
-	bar->mapped_gpa = 0;
+	if (!any_mapped(bar))
+		bar->mapped_gpa = 0;
+	if (first < 0)
+		pci_failed(device, FAILURE_OF_BARS, index, -first);
 	return first;
 }
 
+/* Also what is left of one that is mapped there in part. What is not mapped traps. */
 static int bar_map(struct pci_device *device, uint32_t index, uint64_t gpa)
 {
 	struct bar *bar = &device->bars[index];
+	int first = 0;
 
 	bar->mapped_gpa = gpa;
 	for (uint32_t i = 0; i < bar->piece_count; i++) {
 		struct bar_piece *piece = &bar->pieces[i];
-		int r = vm_slot_set(device->pci->vm, piece->slot, gpa + piece->offset, piece->size,
-				    piece->host);
+		int r = 0;
 
-		if (r < 0)
-			return r; /* every access traps, or the caller gives up */
-		piece->mapped = true;
+		if (!piece->mapped)
+			r = vm_slot_set(device->pci->vm, piece->slot, gpa + piece->offset,
+					piece->size, piece->host);
+		if (r == 0)
+			piece->mapped = true;
+		else if (first == 0)
+			first = r;
 		p2p_map(device, bar, piece);
 	}
-	return 0;
+	if (first < 0)
+		pci_failed(device, FAILURE_OF_BARS, index, -first);
+	return first;
 }
 
 static bool overlaps(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_size)
@@ -307,13 +333,28 @@ int bars_update(struct pci_device *device)
 		if (first == 0)
 			first = r;
 	}
-	for (uint32_t i = 0; i < PCI_BARS && first == 0; i++) {
-		uint64_t gpa = device->bars[i].size != 0 ? wanted_gpa(device, i) : 0;
+	for (uint32_t i = 0; i < PCI_BARS; i++) {
+		const struct bar *bar = &device->bars[i];
+		uint64_t gpa = bar->size != 0 ? wanted_gpa(device, i) : 0;
+		int r = 0;
 
-		if (gpa != 0 && device->bars[i].mapped_gpa == 0)
-			first = bar_map(device, i, gpa);
+		if (gpa != 0 &&
+		    (bar->mapped_gpa == 0 || (bar->mapped_gpa == gpa && !all_mapped(bar))))
+			r = bar_map(device, i, gpa);
+		if (first == 0)
+			first = r;
 	}
 	return first;
+}
+
+uint16_t bars_decoded(const struct pci_device *device)
+{
+	uint16_t command = 0;
+
+	for (uint32_t i = 0; i < PCI_BARS; i++)
+		if (device->bars[i].mapped_gpa != 0)
+			command |= device->bars[i].io ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY;
+	return command;
 }
 
 int bars_unmap(struct pci_device *device)

@@ -132,22 +132,52 @@ static int follow_interrupts(struct pci_device *device, uint32_t offset, uint32_
 	return r;
 }
 
-/* What has to follow from emulated bytes that have changed. */
-static int follow(struct pci_device *device, uint32_t offset, uint32_t size, uint16_t old_command)
+static void show_command(struct pci_device *device, uint16_t command)
+{
+	device->config[PCI_COMMAND] = (uint8_t)command;
+	device->config[PCI_COMMAND + 1] = (uint8_t)(command >> 8);
+}
+
+/*
+ * COMMAND or BARs have changed. The device decodes before the guest reaches its BARs, and for as
+ * long as it does. Whoever does not do as the guest wants: at the end the guest's COMMAND is the
+ * device's, and what it says of decoding is so.
+ */
+static int follow_decoding(struct pci_device *device, uint16_t old_command)
 {
 	uint16_t command = pci_config_u16(device, PCI_COMMAND);
 	uint16_t off = old_command & (uint16_t)~command & (PCI_COMMAND_MEMORY | PCI_COMMAND_IO);
-	int r = 0;
+	int first = 0, r;
 
-	/* The device decodes before the guest reaches its BARs, and for as long as it does. */
 	if (command != old_command)
-		r = command_write(device, command | off);
-	if (r == 0 && (touches(offset, size, PCI_COMMAND, 2) ||
-		       touches(offset, size, PCI_BAR0, 4 * PCI_BARS)))
-		r = bars_update(device);
-	if (r == 0 && off != 0)
-		r = command_write(device, command);
-	return r == 0 ? follow_interrupts(device, offset, size) : r;
+		first = command_write(device, command | off);
+	if (first < 0) {
+		show_command(device, old_command);
+		return first;
+	}
+	first = bars_update(device);
+	if (off == 0)
+		return first;
+	command |= bars_decoded(device);
+	r = command_write(device, command);
+	if (r == 0) {
+		show_command(device, command);
+		return first;
+	}
+	show_command(device, command | off);
+	(void)bars_update(device); /* back to where they just were; what fails has been told */
+	return r;
+}
+
+/* What has to follow from emulated bytes that have changed. */
+static int follow(struct pci_device *device, uint32_t offset, uint32_t size, uint16_t old_command)
+{
+	int first = 0, r;
+
+	if (touches(offset, size, PCI_COMMAND, 2) || touches(offset, size, PCI_BAR0, 4 * PCI_BARS))
+		first = follow_decoding(device, old_command);
+	r = follow_interrupts(device, offset, size);
+	return first == 0 ? r : first;
 }
 
 int pci_config_write(struct pci_device *device, uint32_t offset, const uint8_t *data, uint32_t size)
@@ -187,15 +217,21 @@ void pci_news(const struct pci *pci)
 	(void)!write(pci->news_fd, &one, sizeof(one));
 }
 
+void pci_failed(struct pci_device *device, enum pci_failure_of of, uint32_t index, int error)
+{
+	uint64_t count = device->failures[of].count + 1;
+
+	device->failures[of] = (struct pci_failure){ count, index, error };
+	pci_news(device->pci);
+}
+
 int pci_irqs_set(struct pci_device *device, uint32_t index, uint32_t count, const int *eventfds)
 {
 	int r = device->device.ops->irqs_set(device->device.self, index, count, eventfds);
 
 	if (r >= 0)
 		return 0;
-	device->irqs_failure =
-		(struct pci_irqs_failure){ device->irqs_failure.count + 1, index, -r };
-	pci_news(device->pci);
+	pci_failed(device, FAILURE_OF_IRQS, index, -r);
 	return r;
 }
 

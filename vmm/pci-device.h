@@ -111,7 +111,7 @@ struct pci_device {
 	struct msix msix;
 	struct msi msi;
 	struct intx intx;
-	struct pci_irqs_failure irqs_failure;
+	struct pci_failure failures[FAILURES];
 	struct host_event_source host[HOST_EVENTS];
 };
 
@@ -137,10 +137,12 @@ int pci_capability(struct pci_device *device, uint8_t id, uint32_t *ret_offset);
 int pci_command_forward(struct pci_device *device);
 /*
  * The device signals these eventfds from now on; count 0: none. The guest cannot be told when it
- * fails (COMMAND and capabilities have no answer), so the first time is kept for the operator. 0 or
- * -errno.
+ * fails (COMMAND and capabilities have no answer), so that is kept for the operator. 0 or -errno.
  */
 int pci_irqs_set(struct pci_device *device, uint32_t index, uint32_t count, const int *eventfds);
+
+/* Count a failure, and keep it for the operator. error: an errno. */
+void pci_failed(struct pci_device *device, enum pci_failure_of of, uint32_t index, int error);
 
 /* There is something new that the main loop takes from the bus (pci_host_watch()). */
 void pci_news(const struct pci *pci);
@@ -149,9 +151,15 @@ void pci_news(const struct pci *pci);
 
 int bars_new(struct pci_device *device, struct hf_error *err);
 void bars_free(struct pci_device *device);
-/* Decode what COMMAND and the BAR registers say, and no longer what they said. 0 or -errno. */
+/*
+ * Decode what COMMAND and the BAR registers say, and no longer what they said. A failure stops
+ * nothing: what KVM does not map traps, what it does not unmap is decoded still, and either is
+ * tried again the next time. 0 or the first -errno; pci_failed() has been told of each BAR's.
+ */
 int bars_update(struct pci_device *device);
-/* Nothing is decoded any more. 0 or the first -errno. */
+/* The bits of COMMAND for what is decoded, whatever the registers say. */
+uint16_t bars_decoded(const struct pci_device *device);
+/* Nothing is decoded any more, except for what KVM does not unmap. As above. */
 int bars_unmap(struct pci_device *device);
 /* Does a BAR of other stand where one of device is to go? */
 bool bars_collide(struct pci_device *device, const struct pci_device *other);

@@ -359,12 +359,12 @@ int pci_interrupts_settle(struct pci *pci, struct hf_error *err)
 	return interrupts_all(pci, false, interrupts_collect, "settling", err);
 }
 
-struct pci_irqs_failure pci_irqs_failure(struct pci *pci, uint32_t device)
+struct pci_failure pci_failure(struct pci *pci, uint32_t device, enum pci_failure_of of)
 {
-	struct pci_irqs_failure failure;
+	struct pci_failure failure;
 
 	(void)pthread_mutex_lock(&pci->lock);
-	failure = pci->devices[device]->irqs_failure;
+	failure = pci->devices[device]->failures[of];
 	(void)pthread_mutex_unlock(&pci->lock);
 	return failure;
 }

@@ -52,7 +52,7 @@ struct pci {
 	uint32_t slot_count; /* of memory, for pieces of BARs */
 	bool connected; /* interrupt pins lead into KVM: the vCPUs run, or may at once */
 	uint64_t failed_accesses; /* the device said no; the guest saw ones, or a lost write */
-	int news_fd; /* an eventfd: a new struct pci_irqs_failure, or pci_p2p_refusal */
+	int news_fd; /* an eventfd: a new struct pci_failure, or pci_p2p_refusal */
 	struct pci_p2p_refusal p2p_refusal;
 };
 
@@ -92,14 +92,21 @@ int pci_interrupts_settle(struct pci *pci, struct hf_error *err);
 
 uint64_t pci_failed_accesses(struct pci *pci);
 
-/* A device that has not done with its interrupts what it was told to: how often, and the last. */
-struct pci_irqs_failure {
+/* What a guest wants of a device, and does not get: how often, and the last time. */
+struct pci_failure {
 	uint64_t count;
-	uint32_t index; /* VFIO's, of the interrupts */
+	uint32_t index; /* VFIO's, of the interrupts; the BAR's */
 	int error; /* its errno */
 };
+
+enum pci_failure_of {
+	FAILURE_OF_IRQS, /* the device does not do with its interrupts what it is told to */
+	FAILURE_OF_BARS, /* KVM, or a peer, does not map or unmap what it is told to */
+};
+#define FAILURES 2u
+
 /* Any thread. */
-struct pci_irqs_failure pci_irqs_failure(struct pci *pci, uint32_t device);
+struct pci_failure pci_failure(struct pci *pci, uint32_t device, enum pci_failure_of of);
 struct pci_p2p_refusal pci_p2p_refusal(struct pci *pci);
 
 /* What the host says of a device (pci-host.c). */

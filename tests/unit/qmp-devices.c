@@ -46,13 +46,13 @@ static void a_device_that_the_host_wants_is_told_once(void **state)
 }
 
 /* As query-guest says it; the caller drops it. NULL: it says nothing. */
-static json_t *irqs_failed(size_t index)
+static json_t *failed_of(size_t index, const char *what)
 {
 	json_t *answer = call("query-guest", NULL), *failed;
 	const json_t *device = json_array_get(json_object_get(answer, "devices"), index);
 
 	assert_non_null(device);
-	failed = json_incref(json_object_get(device, "irqs-failed"));
+	failed = json_incref(json_object_get(device, what));
 	json_decref(answer);
 	return failed;
 }
@@ -72,8 +72,8 @@ static void a_device_that_refuses_its_interrupts_is_told_once(void **state)
 	guest->irqs_failures[1].count = 3;
 	fake_guest_event(guest, GUEST_EVENT_IRQS_FAILED);
 	status_is("running");
-	assert_null(irqs_failed(0));
-	failed = irqs_failed(1);
+	assert_null(failed_of(0, "irqs-failed"));
+	failed = failed_of(1, "irqs-failed");
 	assert_non_null(failed);
 	assert_string_equal(query_text(failed, "kind"), "MSI");
 	assert_int_equal(json_integer_value(json_object_get(failed, "errno")), ENOSPC);
@@ -92,6 +92,36 @@ static void a_device_that_refuses_its_interrupts_is_told_once(void **state)
 	assert_non_null(said);
 	assert_null(strstr(strstr(said, "errno"), "vfio1"));
 	assert_non_null(strstr(said, "device vfio0: its interrupts (MSI-X) "));
+}
+
+static void a_bar_that_is_not_mapped_is_told_once(void **state)
+{
+	struct guest *guest = vmm.config.guest;
+	json_t *failed;
+	const char *said;
+
+	(void)state;
+	fake_guest_device(guest, "vfio0", 0);
+	start();
+	assert_null(failed_of(0, "bars-failed"));
+	for (uint32_t i = 1; i <= 2; i++) {
+		/* The main loop reads it after the event only. */
+		guest->bars_failures[0] = (struct guest_failure){ i, 4, i == 1 ? EEXIST : ENOMEM };
+		fake_guest_event(guest, GUEST_EVENT_BARS_FAILED);
+		status_is("running");
+	}
+	failed = failed_of(0, "bars-failed");
+	assert_non_null(failed);
+	assert_int_equal(json_integer_value(json_object_get(failed, "bar")), 4);
+	assert_int_equal(json_integer_value(json_object_get(failed, "count")), 2);
+	assert_int_equal(json_integer_value(json_object_get(failed, "errno")), ENOMEM);
+	json_decref(failed);
+	does("quit", NULL);
+	ended(0);
+	said = strstr(vmm.said, "device vfio0: its BAR 4 could not be mapped, or taken away, as "
+				"the guest wants it: File exists (errno 17)");
+	assert_non_null(said);
+	assert_null(strstr(strstr(said, "errno"), "BAR 4"));
 }
 
 static void peers_that_are_not_reached_are_told(void **state)
@@ -259,6 +289,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_device_that_the_host_wants_is_told_once),
 		TEST(a_device_that_refuses_its_interrupts_is_told_once),
+		TEST(a_bar_that_is_not_mapped_is_told_once),
 		TEST(peers_that_are_not_reached_are_told),
 		TEST(a_crash_resets_the_devices),
 		TEST(a_device_that_breaks_ends_the_migration),
