@@ -45,6 +45,15 @@ static void a_device_that_the_host_wants_is_told_once(void **state)
 	assert_null(strstr(strstr(vmm.said, "vfio1 back") + 1, "vfio1 back"));
 }
 
+/* An event of the guest's, and with it one that clients hear of: behind that it has been taken. */
+static void guest_event_taken(struct guest *guest, uint32_t event, uint32_t device)
+{
+	guest->devices_wanted |= 1u << device;
+	fake_guest_event(guest, event | GUEST_EVENT_DEVICE_WANTED);
+	device_event_is("DEVICE_WANTED", guest->devices[device].name);
+	status_is("running");
+}
+
 /* As query-guest says it; the caller drops it. NULL: it says nothing. */
 static json_t *failed_of(size_t index, const char *what)
 {
@@ -70,8 +79,7 @@ static void a_device_that_refuses_its_interrupts_is_told_once(void **state)
 	guest->irqs_failures[1].index = 1; /* the main loop reads it after the event only */
 	guest->irqs_failures[1].error = ENOSPC;
 	guest->irqs_failures[1].count = 3;
-	fake_guest_event(guest, GUEST_EVENT_IRQS_FAILED);
-	status_is("running");
+	guest_event_taken(guest, GUEST_EVENT_IRQS_FAILED, 1);
 	assert_null(failed_of(0, "irqs-failed"));
 	failed = failed_of(1, "irqs-failed");
 	assert_non_null(failed);
@@ -83,8 +91,7 @@ static void a_device_that_refuses_its_interrupts_is_told_once(void **state)
 	guest->irqs_failures[0].index = 2;
 	guest->irqs_failures[0].error = EIO;
 	guest->irqs_failures[0].count = 1;
-	fake_guest_event(guest, GUEST_EVENT_IRQS_FAILED);
-	status_is("running");
+	guest_event_taken(guest, GUEST_EVENT_IRQS_FAILED, 0);
 	does("quit", NULL);
 	ended(0);
 	said = strstr(vmm.said, "device vfio1: its interrupts (MSI) could not be set as the guest "
@@ -102,14 +109,14 @@ static void a_bar_that_is_not_mapped_is_told_once(void **state)
 
 	(void)state;
 	fake_guest_device(guest, "vfio0", 0);
+	fake_guest_device(guest, "vfio1", 0);
 	start();
 	assert_null(failed_of(0, "bars-failed"));
-	for (uint32_t i = 1; i <= 2; i++) {
-		/* The main loop reads it after the event only. */
-		guest->bars_failures[0] = (struct guest_failure){ i, 4, i == 1 ? EEXIST : ENOMEM };
-		fake_guest_event(guest, GUEST_EVENT_BARS_FAILED);
-		status_is("running");
-	}
+	/* The main loop reads it after the event only. */
+	guest->bars_failures[0] = (struct guest_failure){ 1, 4, EEXIST };
+	guest_event_taken(guest, GUEST_EVENT_BARS_FAILED, 0);
+	guest->bars_failures[0] = (struct guest_failure){ 2, 4, ENOMEM };
+	guest_event_taken(guest, GUEST_EVENT_BARS_FAILED, 1);
 	failed = failed_of(0, "bars-failed");
 	assert_non_null(failed);
 	assert_int_equal(json_integer_value(json_object_get(failed, "bar")), 4);
@@ -140,8 +147,7 @@ static void peers_that_are_not_reached_are_told(void **state)
 	guest->p2p_refused.count = 2;
 	guest->p2p_refused.device = 1; /* the main loop reads it after the event only */
 	guest->p2p_refused.error = EFAULT;
-	fake_guest_event(guest, GUEST_EVENT_P2P_REFUSED);
-	status_is("running");
+	guest_event_taken(guest, GUEST_EVENT_P2P_REFUSED, 0);
 	answer = call("query-guest", NULL);
 	refused = json_object_get(answer, "p2p-refused");
 	assert_non_null(refused);
