@@ -145,7 +145,7 @@ static struct kvm_guest *guest_with_it_on(void)
 static void end(struct kvm_guest *guest)
 {
 	assert_int_equal(pci_failed_accesses(&guest->pci), 0);
-	assert_int_equal(it(guest)->irqs_failure.error, 0);
+	assert_int_equal(it(guest)->failures[FAILURE_OF_IRQS].count, 0);
 	guest_end(guest);
 }
 
