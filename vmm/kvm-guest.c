@@ -82,8 +82,7 @@ void kvm_guest_crash_by(struct kvm_guest *guest, uint32_t devices)
 	if (!end(guest))
 		return;
 	guest->guest.broken_by_device = true;
-	(void)snprintf(guest->guest.crash_text, sizeof(guest->guest.crash_text),
-		       "device %s has had an error that cannot be corrected (VFIO's ERR)",
+	(void)snprintf(guest->guest.crash_text, sizeof(guest->guest.crash_text), HOST_ERROR_TEXT,
 		       first_name(guest, devices));
 	end_with(guest, GUEST_EVENT_CRASH);
 }
@@ -94,9 +93,7 @@ int kvm_guest_check_devices(struct kvm_guest *guest, struct hf_error *err)
 
 	if (broken == 0)
 		return 0;
-	return fail(err, HF_E_DEVICE_STATE, 0,
-		    "device %s has had an error that cannot be corrected (VFIO's ERR)",
-		    first_name(guest, broken));
+	return fail(err, HF_E_DEVICE_STATE, 0, HOST_ERROR_TEXT, first_name(guest, broken));
 }
 
 /* ---- guest_ops ------------------------------------------------------------------------------ */

@@ -323,7 +323,7 @@ static int set_up(struct pci_device *device, struct hf_error *err)
 	if (r == 0)
 		r = intx_new(device, err);
 	if (r == 0)
-		r = host_events_new(device, err);
+		r = host_events_new(&device->host, &device->device, err);
 	if (r == 0)
 		r = bars_new(device, err);
 	if (r != 0)
@@ -403,7 +403,7 @@ void pci_device_free(struct pci_device *device)
 	msix_free(device);
 	msi_free(device);
 	intx_free(device);
-	host_events_free(device);
+	host_events_free(&device->host, &device->device);
 	bars_free(device);
 	for (uint32_t i = 0; i < device->pci->memory->count; i++) {
 		const struct hf_memory_region *region = &device->pci->memory->regions[i];

@@ -19,8 +19,6 @@
 #define IRQ_INDEX_INTX 0u
 #define IRQ_INDEX_MSI 1u
 #define IRQ_INDEX_MSIX 2u
-#define IRQ_INDEX_ERR 3u
-#define IRQ_INDEX_REQ 4u
 
 #define PCI_COMMAND 0x04u
 #define PCI_COMMAND_IO 0x0001u
@@ -91,12 +89,6 @@ struct intx {
 	bool pending; /* the guest may not have seen it: it is raised when KVM has them again */
 };
 
-struct host_event_source {
-	int fd; /* an eventfd, or -1: the device has no such interrupt */
-	bool armed; /* the device has it */
-	bool happened; /* for ever: see enum host_event */
-};
-
 struct pci_device {
 	struct pci *pci;
 	uint32_t index; /* in pci->devices; the slot is one more */
@@ -112,7 +104,7 @@ struct pci_device {
 	struct msi msi;
 	struct intx intx;
 	struct pci_failure failures[FAILURES];
-	struct host_event_source host[HOST_EVENTS];
+	struct host_events host;
 };
 
 /* ---- pci-device.c --------------------------------------------------------------------------- */
@@ -203,11 +195,6 @@ int intx_release(struct pci_device *device);
 int intx_update(struct pci_device *device);
 /* What the device has signalled is with the LAPICs, or pending here. */
 int intx_collect(struct pci_device *device);
-
-/* ---- pci-host.c ----------------------------------------------------------------------------- */
-
-int host_events_new(struct pci_device *device, struct hf_error *err);
-void host_events_free(struct pci_device *device); /* also half-made ones, and zeroed */
 
 /* ---- msi.c ---------------------------------------------------------------------------------- */
 

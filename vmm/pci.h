@@ -17,6 +17,7 @@
 #include <holdfast/session.h>
 
 #include "bytes.h"
+#include "host-events.h"
 #include "irq.h"
 #include "kvm-vm.h"
 #include "memory.h"
@@ -109,14 +110,7 @@ enum pci_failure_of {
 struct pci_failure pci_failure(struct pci *pci, uint32_t device, enum pci_failure_of of);
 struct pci_p2p_refusal pci_p2p_refusal(struct pci *pci);
 
-/* What the host says of a device (pci-host.c). */
-enum host_event {
-	HOST_ERROR, /* it has had an error that nobody corrects */
-	HOST_REQUEST, /* it is wanted back */
-};
-#define HOST_EVENTS 2u
-
-/* Let an epoll descriptor become readable with each of them, and by news_fd. */
+/* Let an epoll descriptor become readable with what the host says of a device, and by news_fd. */
 int pci_host_watch(struct pci *pci, int epoll_fd, struct hf_error *err);
 /* Bit i: of device i, at any time until now. What was to be read has been. Any thread. */
 uint32_t pci_host_events(struct pci *pci, enum host_event which);

@@ -95,7 +95,8 @@ static int device_open(struct thread_guest *guest, const struct guest_config *co
 					     &command, sizeof(command));
 	if (r < 0)
 		return fail(err, HF_E_DEVICE_CONFIG, -r, "%s: enabling DMA", device->name);
-	return thread_device_irqs_set(guest, index, err);
+	r = thread_device_irqs_set(guest, index, err);
+	return r == 0 ? thread_host_watch(guest, index, err) : r;
 }
 
 static int memory_map(struct thread_guest *guest, uint32_t index, struct hf_error *err)
@@ -181,8 +182,10 @@ int thread_devices_open(struct thread_guest *guest, const struct guest_config *c
 void thread_devices_close(struct thread_guest *guest)
 {
 	/* First all devices, which reach into each other's memory, then what they reach. */
-	for (uint32_t i = 0; i < guest->guest.device_count; i++)
+	for (uint32_t i = 0; i < guest->guest.device_count; i++) {
+		host_events_free(&guest->devices[i].host, &guest->guest.devices[i].device);
 		hf_device_close(&guest->guest.devices[i].device);
+	}
 	for (uint32_t i = 0; i < guest->guest.device_count; i++) {
 		struct thread_device *device = &guest->devices[i];
 

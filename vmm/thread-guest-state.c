@@ -175,7 +175,10 @@ static int machine_state_save(void *self, uint32_t index, struct hf_state_sectio
 	int r;
 
 	if (index == 0) {
-		r = clock_save(guest, &clock, err);
+		/* One that broke a moment ago must not be handed over as if it were whole. */
+		r = thread_host_check(guest, err);
+		if (r == 0)
+			r = clock_save(guest, &clock, err);
 		return r != 0 ? r
 			      : section_put(ret_section, "clock", 0, &clock, sizeof(clock), buf,
 					    capacity, err);
@@ -267,7 +270,7 @@ static int machine_state_load(void *self, const struct hf_state_section *section
 
 static int machine_state_check(void *self, struct hf_error *err)
 {
-	const struct thread_guest *guest = self;
+	struct thread_guest *guest = self;
 
 	if (!guest->clock_loaded || !guest->shared_loaded)
 		return fail(err, HF_E_MACHINE_STATE, 0, "section %s did not come",
@@ -279,7 +282,7 @@ static int machine_state_check(void *self, struct hf_error *err)
 		if (!guest->device_loaded[i])
 			return fail(err, HF_E_MACHINE_STATE, 0, "the driver of %s did not come",
 				    guest->guest.devices[i].name);
-	return 0;
+	return thread_host_check(guest, err);
 }
 
 /* ---- devices -----------------------------------------------------------------------------------
@@ -347,12 +350,24 @@ static int machine_run(void *self, struct hf_error *err)
 {
 	struct thread_guest *guest = self;
 
-	(void)err;
+	if (atomic_load(&guest->crashed)) { /* so it stays; whoever runs it hears of it */
+		thread_guest_tell(guest, GUEST_EVENT_CRASH);
+		return 0;
+	}
+	/* One that has run ends with its broken device, one that has not stays what it is. */
+	if (!atomic_load(&guest->has_run)) {
+		int r = thread_host_check(guest, err);
+
+		if (r != 0)
+			return r;
+	}
 	if (guest->shared.finished) { /* it ended before; whoever runs it hears of it */
 		guest->guest.exit_status = (int)(guest->shared.halted - 1);
 		thread_guest_tell(guest, GUEST_EVENT_SHUTDOWN);
 	}
+	atomic_store(&guest->has_run, true);
 	thread_vcpus_run(guest);
+	thread_host_crash(guest); /* if one has broken since it was asked above */
 	return 0;
 }
 

@@ -143,7 +143,8 @@ int thread_vcpus_stop(struct thread_guest *guest, struct hf_error *err)
 void thread_vcpus_run(struct thread_guest *guest)
 {
 	(void)pthread_mutex_lock(&guest->lock);
-	atomic_store(&guest->run, true);
+	if (!atomic_load(&guest->crashed)) /* a device may break at any moment */
+		atomic_store(&guest->run, true);
 	(void)pthread_cond_broadcast(&guest->changed);
 	(void)pthread_mutex_unlock(&guest->lock);
 }

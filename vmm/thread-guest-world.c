@@ -161,16 +161,6 @@ void thread_console_close(struct thread_guest *guest)
 /* ---- the end -----------------------------------------------------------------------------------
  */
 
-void thread_guest_tell(struct thread_guest *guest, uint32_t events)
-{
-	uint64_t one = 1;
-
-	(void)atomic_fetch_or(&guest->events, events);
-	/* It only fails when it is readable already. */
-	if (write(guest->guest.event_fd, &one, sizeof(one)) < 0)
-		return;
-}
-
 static void witness(void *ctx, uint32_t word)
 {
 	(void)ctx;

@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
@@ -38,8 +37,7 @@ static void guest_free(struct guest *base)
 		(void)close(region->fd);
 		memory_file_drop(region->name, guest->keep);
 	}
-	if (guest->guest.event_fd >= 0)
-		(void)close(guest->guest.event_fd);
+	thread_host_close(guest);
 	if (guest->lock_made) {
 		(void)pthread_cond_destroy(&guest->changed);
 		(void)pthread_mutex_destroy(&guest->lock);
@@ -54,17 +52,6 @@ static int guest_memory_open(struct guest *guest, struct hf_memory *ret_memory,
 	return hf_memory_userfault(guest->regions, guest->region_count, ret_memory, err);
 }
 
-static uint32_t guest_events(struct guest *base)
-{
-	struct thread_guest *guest = (struct thread_guest *)base;
-	uint64_t count;
-
-	/* First the fd, then the flags: an event in between is told twice, never lost. */
-	if (read(guest->guest.event_fd, &count, sizeof(count)) < 0)
-		count = 0; /* EAGAIN: there was none */
-	return atomic_exchange(&guest->events, 0);
-}
-
 static const char *guest_describe(struct guest *base)
 {
 	return ((struct thread_guest *)base)->description;
@@ -74,7 +61,7 @@ static const struct guest_ops guest_ops = {
 	.kind = "thread",
 	.free = guest_free,
 	.memory_open = guest_memory_open,
-	.events = guest_events,
+	.events = thread_guest_events,
 	.describe = guest_describe,
 };
 
@@ -177,11 +164,8 @@ static int build(struct thread_guest *guest, const struct guest_config *config,
 {
 	int r = locks_new(guest, err);
 
-	if (r == 0) {
-		guest->guest.event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-		if (guest->guest.event_fd < 0)
-			r = fail(err, HF_E_SYSTEM, errno, "eventfd");
-	}
+	if (r == 0)
+		r = thread_host_open(guest, err);
 	if (r == 0)
 		r = memory_new(guest, config->kept, err);
 	if (r == 0)
@@ -213,7 +197,7 @@ int thread_guest_new(const struct guest_config *config, struct guest **ret_guest
 		return fail(err, HF_E_NO_MEMORY, ENOMEM, "the guest");
 	guest->guest.ops = &guest_ops;
 	guest->guest.machine = (struct hf_machine){ &thread_machine_ops, guest };
-	guest->guest.event_fd = guest->out_fd = guest->in_fd = -1;
+	guest->guest.event_fd = guest->wake_fd = guest->out_fd = guest->in_fd = -1;
 	guest->guest.vcpu_count = vcpus;
 	guest->keep = config->keep;
 	guest->memory_bytes = config->memory_bytes ? config->memory_bytes : MEMORY_BYTES_DEFAULT;

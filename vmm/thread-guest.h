@@ -12,6 +12,7 @@
 #include <stdbool.h>
 
 #include "guest.h"
+#include "host-events.h"
 #include "work.h"
 
 #define THREAD_RAM_GPA 0x100000ull /* the workload's memory begins here, as on bare metal */
@@ -35,6 +36,7 @@ struct thread_device {
 	uint64_t bar4_gpa;
 	uint32_t kind; /* enum work_device_kind */
 	uint32_t port_count; /* of an mtty */
+	struct host_events host; /* guarded by the guest's lock */
 };
 
 struct thread_guest {
@@ -47,13 +49,19 @@ struct thread_guest {
 	uint64_t memory_bytes;
 	const char *keep; /* the folder of its memory, or NULL; the caller's */
 	uint64_t clock_offset; /* added to CLOCK_MONOTONIC */
-	atomic_uint events;
+	atomic_uint events; /* GUEST_EVENT_*, until they are told */
+	int wake_fd; /* an eventfd: there are some; guest.event_fd waits for it, and for devices */
+	atomic_bool has_run; /* what breaks from now on is the guest's end */
+	atomic_bool crashed; /* for ever */
 
 	/* The console: -1 is nowhere. stdin only with serial=stdio, until its end. */
 	int out_fd, in_fd;
 	bool out_owned;
 
-	/* Who runs. lock guards all but the two atomics, which are written under it as well. */
+	/*
+	 * Who runs, and what the host says of devices. lock guards all of that but the two atomics,
+	 * which are written under it as well.
+	 */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	bool lock_made;
@@ -88,7 +96,6 @@ extern const struct work_env thread_world; /* ctx is filled in in a copy */
 uint64_t thread_clock(const struct thread_guest *guest);
 /* Take what the eventfds of a device hold into irq_count. 0 or -errno. */
 int thread_irqs_take(struct thread_guest *guest, uint32_t device);
-void thread_guest_tell(struct thread_guest *guest, uint32_t events);
 int thread_console_open(struct thread_guest *guest, const char *where, struct hf_error *err);
 void thread_console_close(struct thread_guest *guest);
 
@@ -100,6 +107,20 @@ int thread_devices_open(struct thread_guest *guest, const struct guest_config *c
 void thread_devices_close(struct thread_guest *guest);
 /* Let MSI-X, or MSI, signal the eventfds, if the driver uses it; once more after a load. */
 int thread_device_irqs_set(struct thread_guest *guest, uint32_t device, struct hf_error *err);
+
+/* ---- thread-guest-host.c: what the main loop hears --------------------------------------------
+ */
+
+int thread_host_open(struct thread_guest *guest, struct hf_error *err);
+void thread_host_close(struct thread_guest *guest);
+/* Notice what the host says of a device. */
+int thread_host_watch(struct thread_guest *guest, uint32_t device, struct hf_error *err);
+/* HF_E_DEVICE_STATE names the first device that has broken; 0: none has. Any thread. */
+int thread_host_check(struct thread_guest *guest, struct hf_error *err);
+/* End the guest if a device of it has broken, and it has run. Any thread. */
+void thread_host_crash(struct thread_guest *guest);
+void thread_guest_tell(struct thread_guest *guest, uint32_t events); /* any thread */
+uint32_t thread_guest_events(struct guest *guest); /* guest_ops.events */
 
 /* ---- thread-guest-check.c ---------------------------------------------------------------------
  */

@@ -29,7 +29,7 @@ in_kernel()
 
 few='there-and-back proof start version found'
 dma='labdma there-and-back proof start there'
-# what the host says of a card; a guest of threads does not ask
+# what the host says of a card
 host='wanted error-there there error'
 all='there-and-back proof start start-late breaks version source there found'
 case ${1:-short} in
