@@ -5,8 +5,10 @@
  */
 #include <linux/delay.h>
 #include <linux/file.h>
+#include <linux/interval_tree.h>
 #include <linux/iova_bitmap.h>
 #include <linux/moduleparam.h>
+#include <linux/slab.h>
 
 #include "labdma.h"
 
@@ -137,16 +139,50 @@ const struct vfio_migration_ops labdma_migration_ops = {
 
 /* ---- the log of DMA ------------------------------------------------------------------------ */
 
+void labdma_log(struct labdma_device *device, u64 iova)
+{
+	for (u32 i = 0; i < device->range_count; i++)
+		if (iova >= device->ranges[i].first && iova <= device->ranges[i].last)
+			xa_store(&device->written, iova >> PAGE_SHIFT, xa_mk_value(1), GFP_KERNEL);
+}
+
+void labdma_log_end(struct labdma_device *device)
+{
+	device->logging = false;
+	device->range_count = 0;
+	kfree(device->ranges);
+	device->ranges = NULL;
+	xa_destroy(&device->written);
+}
+
+/* VFIO's tree is gone when this returns. */
+static int take_ranges(struct labdma_device *device, struct rb_root_cached *ranges, u32 count)
+{
+	u32 i = 0;
+
+	device->ranges = kcalloc(count, sizeof(*device->ranges), GFP_KERNEL);
+	if (!device->ranges)
+		return -ENOMEM;
+	for (struct rb_node *at = rb_first_cached(ranges); at && i < count; at = rb_next(at)) {
+		struct interval_tree_node *node = rb_entry(at, struct interval_tree_node, rb);
+
+		device->ranges[i].first = node->start;
+		device->ranges[i++].last = node->last;
+	}
+	device->range_count = i;
+	return 0;
+}
+
 static int log_start(struct vfio_device *vdev, struct rb_root_cached *ranges, u32 count,
 		     u64 *page_size)
 {
 	struct labdma_device *device = device_of(vdev);
-	int r = 0;
+	int r;
 
 	mutex_lock(&device->lock);
-	if (device->logging)
-		r = -EINVAL;
-	device->logging = true;
+	r = device->logging ? -EINVAL : take_ranges(device, ranges, count);
+	if (r == 0)
+		device->logging = true;
 	*page_size = PAGE_SIZE;
 	mutex_unlock(&device->lock);
 	return r;
@@ -159,8 +195,7 @@ static int log_stop(struct vfio_device *vdev)
 
 	mutex_lock(&device->lock);
 	r = device->logging ? 0 : -EINVAL;
-	device->logging = false;
-	xa_destroy(&device->written);
+	labdma_log_end(device);
 	mutex_unlock(&device->lock);
 	return r;
 }

@@ -103,8 +103,7 @@ static void write_page(struct labdma_device *device, u32 page)
 	iova = registers->window + (u64)(page % page_count) * PAGE_SIZE;
 	registers->count++;
 	/* Before the write: a page that is logged in vain is no harm, one that is not is lost. */
-	if (device->logging)
-		xa_store(&device->written, iova >> PAGE_SHIFT, xa_mk_value(1), GFP_KERNEL);
+	labdma_log(device, iova);
 	if (vfio_dma_rw(&device->vdev, iova, &registers->count, sizeof(registers->count), true))
 		registers->errors++;
 }
@@ -421,8 +420,7 @@ static void device_close(struct vfio_device *vdev)
 	kthread_stop(device->engine);
 	mutex_lock(&device->lock);
 	labdma_stream_close(device);
-	device->logging = false;
-	xa_destroy(&device->written);
+	labdma_log_end(device);
 	for (u32 i = 0; i < VFIO_PCI_NUM_IRQS; i++) {
 		if (device->irqs[i])
 			eventfd_ctx_put(device->irqs[i]);

@@ -45,6 +45,10 @@ struct labdma_record {
 
 struct labdma_stream;
 
+struct labdma_range {
+	u64 first, last;
+};
+
 /* All members are the lock's, but for vdev and what is set at birth (memory, block_count). */
 struct labdma_device {
 	struct vfio_device vdev;
@@ -59,6 +63,8 @@ struct labdma_device {
 	struct eventfd_ctx *irqs[VFIO_PCI_NUM_IRQS]; /* of MSI, ERR and REQ, where they are set */
 	u32 irqs_again; /* signals that have no number (irq_times) */
 	bool logging;
+	u32 range_count; /* while it logs: where, in bytes, both ends within */
+	struct labdma_range *ranges;
 	struct xarray written; /* pages that DMA wrote to since they were last reported */
 };
 
@@ -100,6 +106,9 @@ int labdma_reset(struct labdma_device *device);
 void labdma_signal(struct labdma_device *device, u32 index);
 extern const struct vfio_migration_ops labdma_migration_ops;
 extern const struct vfio_log_ops labdma_log_ops;
+/* What its DMA is about to write to, where it is logged; and no more of that. With the lock. */
+void labdma_log(struct labdma_device *device, u64 iova);
+void labdma_log_end(struct labdma_device *device);
 
 struct labdma_stream *labdma_stream_open(struct labdma_device *device, bool loading);
 void labdma_stream_close(struct labdma_device *device);
