@@ -3,9 +3,9 @@
 #
 # device-check.sh CARD [--write] KERNEL...: `holdfast device check` on mtty, the kernel's sample
 # driver, or on labdma, the lab's own, on these kernels of the lab (docs/lab.md), by group and by
-# cdev, says what the document of the card explains (docs/device-check-mtty.md, and so on) and what
-# stands in docs/device-check/, no more and no less. --write brings what is measured up to date; what does not pass has to be explained by
-# hand.
+# cdev, says what the document of the card explains (docs/device-check-mtty.md, and so on) and
+# what stands in docs/device-check/, no more and no less. --write brings what is measured up to
+# date; what does not pass has to be explained by hand.
 . "${HF_TESTS_LAB:-$(dirname "$0")}/functions.sh"
 write='' card='' kernels=''
 for word; do
