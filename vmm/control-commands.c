@@ -159,9 +159,10 @@ static json_t *query_guest(void *ctx, const json_t *arguments, struct qmp_error 
 	if (!guest)
 		return answer;
 	devices = json_array();
-	/* A session's workers own the devices' migration while it goes on. */
-	for (uint32_t i = 0; i < guest->device_count && !migration_active(control->migration); i++)
-		(void)json_array_append_new(devices, device_json(guest, i));
+	/* A session's workers own the devices' migration while it goes on; so does a reset. */
+	if (!migration_active(control->migration) && !control->reset.under_way)
+		for (uint32_t i = 0; i < guest->device_count; i++)
+			(void)json_array_append_new(devices, device_json(guest, i));
 	for (uint32_t i = 0; i < guest->region_count; i++)
 		memory += guest->regions[i].size;
 	(void)json_object_set_new(answer, "kind", json_string(guest->ops->kind));

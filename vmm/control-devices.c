@@ -3,7 +3,11 @@
  * What the main loop has to do with a guest's devices: tell the operator what the host makes of
  * them, and end their work when the guest has crashed.
  */
+#include <errno.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "vmm/control-private.h"
 
@@ -94,25 +98,77 @@ void control_devices_p2p_refused(struct control *control)
 		guest->p2p_refused.error);
 }
 
-void control_devices_reset(struct control *control)
-{
-	const struct guest *guest = control->guest;
-	struct hf_error err = { 0 };
+/* ---- after a crash -------------------------------------------------------------------------- */
 
-	if (!guest || !(control->guest_events & GUEST_EVENT_CRASH) || control->devices_reset ||
-	    migration_active(control->migration) || migration_in_doubt(control->migration))
-		return;
-	control->devices_reset = true;
+/* Waits for vCPUs and devices, each of which may take its time: never in the main loop. */
+static void *reset_thread(void *arg)
+{
+	struct control_reset *reset = arg;
+	const struct guest *guest = reset->guest;
+	const uint64_t one = 1;
+
 	/* A vCPU that is still on its way out could set a device to work again. */
-	if (guest->machine.ops->stop(guest->machine.self, &err) < 0)
-		control_say(control, "its vCPUs do not stop: %s", err.text);
+	(void)guest->machine.ops->stop(guest->machine.self, &reset->stop);
 	for (uint32_t i = 0; i < guest->device_count; i++) {
 		const struct hf_device *device = &guest->devices[i].device;
-		int r = device->ops->reset(device->self);
 
-		if (r < 0)
+		reset->results[i] = device->ops->reset(device->self);
+	}
+	(void)!write(reset->done.fd, &one, sizeof(one)); /* it cannot be full */
+	return NULL;
+}
+
+static void reset_done(struct loop_source *source, uint32_t events)
+{
+	struct control *control = FROM_SOURCE(source, reset.done);
+	struct control_reset *reset = &control->reset;
+
+	(void)events;
+	(void)pthread_join(reset->thread, NULL); /* it has said that it is done */
+	reset->under_way = false;
+	loop_forget(control->epoll_fd, source);
+	(void)close(source->fd);
+	source->fd = -1;
+	if (reset->stop.code)
+		control_say(control, "its vCPUs do not stop: %s", reset->stop.text);
+	for (uint32_t i = 0; i < reset->guest->device_count; i++)
+		if (reset->results[i] < 0)
 			control_say(control,
 				    "device %s cannot be reset, and may still be at work: %s",
-				    guest->devices[i].name, strerror(-r));
+				    reset->guest->devices[i].name, strerror(-reset->results[i]));
+}
+
+static int reset_begin(struct control *control, struct hf_error *err)
+{
+	struct control_reset *reset = &control->reset;
+	int r;
+
+	reset->guest = control->guest;
+	reset->done = (struct loop_source){ eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), reset_done };
+	if (reset->done.fd < 0)
+		return control_error(err, HF_E_SYSTEM, errno, "an eventfd");
+	r = loop_watch(control->epoll_fd, &reset->done, EPOLLIN, err);
+	if (r < 0)
+		return r;
+	r = pthread_create(&reset->thread, NULL, reset_thread, reset);
+	reset->under_way = r == 0;
+	return r ? control_error(err, HF_E_SYSTEM, r, "a thread") : 0;
+}
+
+void control_devices_reset(struct control *control)
+{
+	struct control_reset *reset = &control->reset;
+	struct hf_error err = { 0 };
+
+	if (!control->guest || !(control->guest_events & GUEST_EVENT_CRASH) || reset->begun ||
+	    migration_active(control->migration) || migration_in_doubt(control->migration))
+		return;
+	reset->begun = true;
+	if (reset_begin(control, &err) == 0)
+		return;
+	if (reset->done.fd >= 0) {
+		loop_forget(control->epoll_fd, &reset->done);
+		(void)close(reset->done.fd);
 	}
+	control_say(control, "its devices are not reset, and may still be at work: %s", err.text);
 }

@@ -6,9 +6,27 @@
 #ifndef VMM_CONTROL_PRIVATE_H
 #define VMM_CONTROL_PRIVATE_H
 
+#include <pthread.h>
+#include <stddef.h>
+
 #include "vmm/control-loop.h"
 #include "vmm/control.h"
 #include "vmm/qmp-server.h"
+
+/* The control that one of its sources is part of. */
+#define FROM_SOURCE(source, member)                                                                \
+	((struct control *)(void *)((char *)(source)-offsetof(struct control, member)))
+
+/* The end of the devices' work after a crash, on a thread of its own. */
+struct control_reset {
+	bool begun,
+		under_way; /* the main loop's; while it is under way, the rest is the thread's */
+	pthread_t thread;
+	struct loop_source done; /* an eventfd, which the thread writes at its end */
+	const struct guest *guest;
+	struct hf_error stop; /* why vCPUs do not stop */
+	int results[HF_DEVICES_MAX]; /* 0 or -errno */
+};
 
 struct control {
 	const struct control_config *config;
@@ -19,7 +37,7 @@ struct control {
 	bool awaits_guest; /* it comes from a peer, and its migration has not ended */
 	bool migrates_paused; /* the guest was paused when the migration began */
 	uint32_t guest_events; /* GUEST_EVENT_* that have happened */
-	bool devices_reset; /* after a crash */
+	struct control_reset reset;
 	uint32_t devices_irqs_failed, devices_bars_failed; /* bit i: it was said of device i */
 	uint32_t devices_wanted; /* of the guest's, as far as it was told */
 
@@ -73,7 +91,8 @@ void control_devices_p2p_refused(struct control *control);
 const char *control_irqs_name(uint32_t index); /* VFIO's number of a kind of interrupt */
 /*
  * After a crash, once, as soon as no session has the devices: nothing that the guest has told them
- * to do goes on, no DMA into memory that is to be looked at, and no interrupts.
+ * to do goes on, no DMA into memory that is to be looked at, and no interrupts. Begun here; the
+ * loop goes on meanwhile, and does not end before that has.
  */
 void control_devices_reset(struct control *control);
 

@@ -18,9 +18,6 @@
 
 #include "vmm/control-private.h"
 
-#define FROM_SOURCE(source, member)                                                                \
-	((struct control *)(void *)((char *)(source)-offsetof(struct control, member)))
-
 void control_say(const struct control *control, const char *format, ...)
 {
 	char sentence[1024];
@@ -128,6 +125,8 @@ static void free_guest(struct control *control)
 	loop_forget(control->epoll_fd, &control->guest_source);
 	control->guest_source.fd = -1;
 	atomic_store(&control->machine.running, false);
+	if (control->reset.under_way) /* only a loop that has failed does not wait for it */
+		(void)pthread_join(control->reset.thread, NULL);
 	control->guest->ops->free(control->guest);
 	control->guest = NULL;
 }
@@ -410,7 +409,8 @@ static int timeout_ms(const struct control *control)
 static void loop(struct control *control)
 {
 	announce(control); /* nothing else may happen for long */
-	while (!control->quitting || migration_active(control->migration)) {
+	while (!control->quitting || migration_active(control->migration) ||
+	       control->reset.under_way) {
 		struct epoll_event event;
 		int n = epoll_wait(control->epoll_fd, &event, 1, timeout_ms(control));
 

@@ -400,12 +400,34 @@ void hf_memory_close(struct hf_memory *memory)
 
 /* ---- the guest ----------------------------------------------------------------------------- */
 
+/* Of the guest's: a session that is played calls it with the other mutex held. */
+static pthread_mutex_t guest_mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER; /* what it guards: these two */
+static bool stop_blocks;
+static uint32_t device_resets;
+
+#define GUEST_LOCKED(statements)                                                                   \
+	do {                                                                                       \
+		(void)pthread_mutex_lock(&guest_mutex);                                            \
+		statements;                                                                        \
+		(void)pthread_mutex_unlock(&guest_mutex);                                          \
+	} while (0)
+
 static int machine_stop(void *self, struct hf_error *err)
 {
 	(void)self;
 	(void)err;
+	(void)pthread_mutex_lock(&guest_mutex);
+	while (stop_blocks)
+		(void)pthread_cond_wait(&changed, &guest_mutex); /* the test has a deadline */
+	(void)pthread_mutex_unlock(&guest_mutex);
 	fake.guest_runs = false;
 	return 0;
+}
+
+void fake_stop_blocks(bool blocks)
+{
+	GUEST_LOCKED(stop_blocks = blocks; (void)pthread_cond_broadcast(&changed));
 }
 
 static int machine_run(void *self, struct hf_error *err)
@@ -482,7 +504,7 @@ struct fake_device {
 };
 
 static struct fake_device fake_devices[HF_DEVICES_MAX];
-static atomic_uint device_resets, device_resets_running;
+static atomic_uint device_resets_running;
 static atomic_int device_reset_answer;
 
 static int device_info(void *self, struct hf_device_info *ret_info)
@@ -503,9 +525,9 @@ static int device_get_state(void *self, uint32_t *ret_state)
 static int device_reset(void *self)
 {
 	(void)self;
-	atomic_fetch_add(&device_resets, 1);
-	if (fake.guest_runs) /* the main loop's, as this call is */
+	if (fake.guest_runs) /* the same thread has stopped it, or not */
 		atomic_fetch_add(&device_resets_running, 1);
+	GUEST_LOCKED(device_resets++; (void)pthread_cond_broadcast(&changed));
 	return atomic_load(&device_reset_answer);
 }
 
@@ -524,7 +546,7 @@ void fake_guest_device(struct guest *guest, const char *name, uint32_t flags)
 	device->device = (struct hf_device){ &device_ops, &fake_devices[guest->device_count] };
 	(void)snprintf(device->name, sizeof(device->name), "%s", name);
 	guest->device_count++;
-	atomic_store(&device_resets, 0);
+	GUEST_LOCKED(device_resets = 0);
 	atomic_store(&device_resets_running, 0);
 }
 
@@ -535,8 +557,19 @@ uint32_t fake_device_resets_running(void)
 
 uint32_t fake_device_resets(int answer)
 {
+	uint32_t count;
+
 	atomic_store(&device_reset_answer, answer);
-	return atomic_load(&device_resets);
+	GUEST_LOCKED(count = device_resets);
+	return count;
+}
+
+void fake_device_resets_await(uint32_t count)
+{
+	(void)pthread_mutex_lock(&guest_mutex);
+	while (device_resets < count)
+		(void)pthread_cond_wait(&changed, &guest_mutex); /* as above */
+	(void)pthread_mutex_unlock(&guest_mutex);
 }
 
 void fake_guest_event(struct guest *guest, uint32_t event)

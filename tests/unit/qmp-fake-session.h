@@ -59,6 +59,10 @@ struct guest *fake_guest(int *ret_freed);
 void fake_guest_device(struct guest *guest, const char *name, uint32_t flags);
 /* How many times devices of this guest were reset; from now on it fails with answer. */
 uint32_t fake_device_resets(int answer);
+/* Until so many were. */
+void fake_device_resets_await(uint32_t count);
+/* From now on its vCPUs stop when this is called with false. */
+void fake_stop_blocks(bool blocks);
 /* How many of these while its vCPUs ran. */
 uint32_t fake_device_resets_running(void);
 
