@@ -44,6 +44,7 @@ struct bar {
 	uint64_t mapped_gpa; /* where it is decoded; 0: nowhere */
 	bool wide; /* 64 bits: the next register is its upper half */
 	bool prefetchable;
+	bool lacks_piece; /* one could not be mapped here, and traps */
 	uint32_t piece_count; /* what the guest reaches without a trap */
 	struct bar_piece pieces[PCI_BAR_PIECES];
 };
@@ -159,8 +160,7 @@ bool bars_collide(struct pci_device *device, const struct pci_device *other);
 /* ---- pci-piece.c ---------------------------------------------------------------------------- */
 
 /* Map what can be mapped of a BAR. */
-int pieces_new(struct pci_device *device, uint32_t index, const struct hf_region_info *info,
-	       struct hf_error *err);
+void pieces_new(struct pci_device *device, uint32_t index, const struct hf_region_info *info);
 void pieces_free(struct bar *bar); /* no memory slot may be left */
 /* Which devices reach by DMA any of it, or all of it; bit i: device i. */
 uint32_t pieces_reached(const struct bar *bar, bool all);

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <sys/mman.h>
 
-#include "fail.h"
 #include "pci-device.h"
 
 struct range {
@@ -77,21 +76,23 @@ static uint32_t holes_of(const struct msix *msix, uint32_t index, struct range r
 	return count;
 }
 
-static int add_piece(struct pci_device *device, uint32_t index, const struct hf_region_info *info,
-		     struct range range, struct hf_error *err)
+/* What is not a piece traps; that it has to, is told. */
+static void add_piece(struct pci_device *device, uint32_t index, const struct hf_region_info *info,
+		      struct range range)
 {
 	struct bar *bar = &device->bars[index];
-	struct bar_piece *piece = &bar->pieces[bar->piece_count];
 	void *host;
 
 	if (range.end <= range.start || bar->piece_count == PCI_BAR_PIECES)
-		return 0; /* what is not a piece traps */
+		return;
 	host = mmap(NULL, range.end - range.start, PROT_READ | PROT_WRITE, MAP_SHARED,
 		    info->mmap_fd, (off_t)(info->mmap_offset + range.start));
-	if (host == MAP_FAILED)
-		return fail(err, HF_E_SYSTEM, errno, "mapping BAR %u from 0x%jx to 0x%jx", index,
-			    (uintmax_t)range.start, (uintmax_t)range.end);
-	*piece = (struct bar_piece){
+	if (host == MAP_FAILED) {
+		bar->lacks_piece = true;
+		pci_failed(device, FAILURE_OF_BARS, index, errno);
+		return;
+	}
+	bar->pieces[bar->piece_count++] = (struct bar_piece){
 		.offset = range.start,
 		.size = range.end - range.start,
 		.host = host,
@@ -99,36 +100,28 @@ static int add_piece(struct pci_device *device, uint32_t index, const struct hf_
 		.fd_offset = info->mmap_offset + range.start,
 		.slot = MEMORY_SLOTS + device->pci->slot_count++,
 	};
-	bar->piece_count++;
-	return 0;
 }
 
-int pieces_new(struct pci_device *device, uint32_t index, const struct hf_region_info *info,
-	       struct hf_error *err)
+void pieces_new(struct pci_device *device, uint32_t index, const struct hf_region_info *info)
 {
 	struct range ranges[HF_REGION_AREAS_MAX], holes[2];
 	uint32_t count = mappable(info, ranges);
 	uint32_t hole_count = holes_of(&device->msix, index, holes);
 	uint64_t done = 0; /* all before it is a piece, or none */
-	int r = 0;
 
-	for (uint32_t i = 0; i < count && r == 0; i++) {
+	for (uint32_t i = 0; i < count; i++) {
 		if (ranges[i].start > done)
 			done = ranges[i].start;
-		for (uint32_t j = 0; j < hole_count && r == 0; j++) {
+		for (uint32_t j = 0; j < hole_count; j++) {
 			if (holes[j].end <= done || holes[j].start >= ranges[i].end)
 				continue;
-			r = add_piece(device, index, info, (struct range){ done, holes[j].start },
-				      err);
+			add_piece(device, index, info, (struct range){ done, holes[j].start });
 			done = holes[j].end;
 		}
-		if (r == 0)
-			r = add_piece(device, index, info, (struct range){ done, ranges[i].end },
-				      err);
+		add_piece(device, index, info, (struct range){ done, ranges[i].end });
 		if (ranges[i].end > done)
 			done = ranges[i].end;
 	}
-	return r;
 }
 
 void pieces_free(struct bar *bar)
@@ -140,7 +133,7 @@ void pieces_free(struct bar *bar)
 
 uint32_t pieces_reached(const struct bar *bar, bool all)
 {
-	uint32_t any_of = 0, all_of = bar->piece_count != 0 ? ~0u : 0;
+	uint32_t any_of = 0, all_of = bar->piece_count != 0 && !bar->lacks_piece ? ~0u : 0;
 
 	for (uint32_t i = 0; i < bar->piece_count; i++) {
 		any_of |= bar->pieces[i].p2p;

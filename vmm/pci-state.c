@@ -277,16 +277,21 @@ static int load_owns(struct pci_device *device, const uint8_t *config, struct hf
 	return r;
 }
 
-/* Whoever reached a BAR at the source by DMA must reach it here, or that would end in nothing. */
-static int check_reach(uint32_t index, const struct bar *bar, uint32_t p2p, struct hf_error *err)
+/*
+ * Whoever reached a BAR at the source by DMA must reach it here, or that would end in nothing. The
+ * bits are the peer's: there may be no such device.
+ */
+static int check_reach(const struct pci *pci, uint32_t index, const struct bar *bar, uint32_t p2p,
+		       struct hf_error *err)
 {
 	uint32_t missing = p2p & ~pieces_reached(bar, true);
+	uint32_t first = missing != 0 ? (uint32_t)__builtin_ctz(missing) : 0;
 
 	if (missing == 0)
 		return 0;
 	return fail(err, HF_E_DEVICE_CONFIG, 0,
-		    "device %u cannot reach BAR %u, and could at the source",
-		    (uint32_t)__builtin_ctz(missing), index);
+		    "device %s cannot reach BAR %u, and could at the source",
+		    first < pci->device_count ? pci->devices[first]->name : "(none)", index);
 }
 
 static int check_bars(const struct pci_device *device, struct reader *reader, struct hf_error *err)
@@ -301,7 +306,7 @@ static int check_bars(const struct pci_device *device, struct reader *reader, st
 				    "BAR %u is decoded at 0x%jx at the source and at 0x%jx at the "
 				    "target",
 				    i, (uintmax_t)gpa, (uintmax_t)bar->mapped_gpa);
-		r = check_reach(i, bar, take_u32(reader), err);
+		r = check_reach(device->pci, i, bar, take_u32(reader), err);
 		if (r != 0)
 			return r;
 	}

@@ -252,6 +252,10 @@ static int region_info(struct kernel_device *d, struct vfio_region_info *u)
 	if (u->index != 4 || !d->sparse)
 		return 0;
 	u->flags |= VFIO_REGION_INFO_FLAG_CAPS;
+	if (d->sparse > 2 && u->argsz < sizeof(*u) + d->sparse * 16) {
+		u->argsz = (uint32_t)sizeof(*u) + d->sparse * 16; /* the first that do not fit */
+		return 0;
+	}
 	if (u->argsz < sizeof(*u) + sizeof(cap)) {
 		u->argsz = sizeof(*u) + sizeof(cap);
 		return 0;

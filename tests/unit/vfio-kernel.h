@@ -40,7 +40,7 @@ struct kernel_device {
 	uint32_t no_log; /* DMA logging: none */
 	uint32_t no_report; /* DMA logging: the kernel starts it, and cannot report */
 	uint32_t reinit; /* PRECOPY_INFO: new initial data, if its user has opted in */
-	uint32_t sparse; /* BAR4 can be mapped in two parts only */
+	uint32_t sparse; /* BAR4 can be mapped in parts only: two, or so many */
 	uint32_t config_bytes; /* that it has of the configuration space; 0: all 256 */
 	uint32_t no_resize; /* MSI-X vectors cannot be added while it is enabled */
 	uint32_t msix_most; /* that this host can give it; 0: all */

@@ -240,6 +240,14 @@ static void regions_say_what_can_be_mapped(void **state)
 	assert_true(info.areas[0].offset == 0 && info.areas[0].size == 0x1000);
 	assert_true(info.areas[1].offset == 0x8000 && info.areas[1].size == 0x2000);
 	hf_device_close(&d);
+
+	/* More than can be asked for: which parts is unknown, and so none is. */
+	kernel.devices[0].sparse = 1000;
+	d = opened("vfio:" PCI);
+	assert_int_equal(d.ops->region_info(d.self, 4, &info), 0);
+	assert_int_equal(info.flags, HF_REGION_READ | HF_REGION_WRITE);
+	assert_int_equal(info.area_count, 0);
+	hf_device_close(&d);
 }
 
 /* mtty has 255 bytes of it; a PCI function has 256. */

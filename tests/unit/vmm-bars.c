@@ -4,10 +4,12 @@
  * sees of them is what there is.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -72,6 +74,29 @@ static void a_bar_that_cannot_be_mapped_traps(void **state)
 	assert_int_equal(second->map_count, 0);
 	fake_free(first);
 	fake_free(second);
+}
+
+/* What the kernel does not let us map traps, too; the operator hears of it when the guest runs. */
+static void a_bar_that_is_refused_by_mmap_traps(void **state)
+{
+	struct fake_device *fake = fake_new();
+	struct hf_session_device device = fake_session_device(fake, "fake0");
+	const uint32_t word = 0x600df00d;
+	struct kvm_guest *guest;
+
+	(void)state;
+	require_kvm();
+	assert_int_equal(pwrite(fake->bar4_fd, &word, sizeof(word), 0x1000), (int)sizeof(word));
+	assert_int_equal(fcntl(fake->bar4_fd, F_ADD_SEALS, F_SEAL_WRITE), 0);
+	guest = guest_with(&idle, (struct guest_config){ 0 }, &device, 1);
+	assert_int_equal(wait_event(guest), GUEST_EVENT_BARS_FAILED);
+	assert_int_equal(guest->guest.bars_failures[0].index, 4);
+	assert_int_equal(guest->guest.bars_failures[0].error, EPERM);
+	config_write(guest, 1, 4, 2, 6);
+	assert_int_equal(mmio_read(guest, BAR4_GPA + 0x1000), word);
+	assert_int_equal(pci_failed_accesses(&guest->pci), 0);
+	guest_end(guest);
+	fake_free(fake);
 }
 
 /* What the host does not take away the guest can reach: so the device decodes it, and says so. */
@@ -140,6 +165,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_bar_that_cannot_be_mapped_traps),
+		cmocka_unit_test(a_bar_that_is_refused_by_mmap_traps),
 		cmocka_unit_test(a_bar_that_cannot_be_unmapped_stays),
 		cmocka_unit_test(a_command_that_is_refused_is_not_shown),
 	};

@@ -227,7 +227,7 @@ struct fake_device *fake_new(void)
 	struct fake_device *fake = calloc(1, sizeof(*fake));
 
 	assert_non_null(fake);
-	fake->bar4_fd = memfd_create("bar4", MFD_CLOEXEC);
+	fake->bar4_fd = memfd_create("bar4", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	assert_true(fake->bar4_fd >= 0);
 	assert_int_equal(ftruncate(fake->bar4_fd, FAKE_BAR4_SIZE), 0);
 	set32(fake->config + 0x00, 0x48461234);

@@ -266,7 +266,8 @@ static void peers_that_were_reached_have_to_be(void **state)
 	target = guest_with(NULL, (struct guest_config){ 0 }, devices_here, 2);
 	assert_int_equal(kvm_machine_ops.device_load(target, 0, buf, length, &err),
 			 HF_E_DEVICE_CONFIG);
-	assert_non_null(strstr(err.text, "device 1 cannot reach BAR 4, and could at the source"));
+	assert_non_null(
+		strstr(err.text, "device fake1 cannot reach BAR 4, and could at the source"));
 	guest_end(source);
 	guest_end(target);
 	for (uint32_t i = 0; i < 2; i++) {

@@ -91,8 +91,13 @@ static int region_init(struct vfio *v, uint32_t index)
 		region->info.mmap_fd = v->member.fd;
 		region->info.mmap_offset = u.info.offset;
 	}
-	if ((u.info.flags & VFIO_REGION_INFO_FLAG_CAPS) && u.info.argsz <= sizeof(u))
+	if (!(u.info.flags & VFIO_REGION_INFO_FLAG_CAPS))
+		return 0;
+	if (u.info.argsz <= sizeof(u))
 		read_caps(&u, &region->info);
+	else
+		region->info.flags &=
+			~HF_REGION_MMAP; /* perhaps in parts only: which, is unknown */
 	return 0;
 }
 
