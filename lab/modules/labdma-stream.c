@@ -166,16 +166,12 @@ static long save_ioctl(struct file *file, unsigned int command, unsigned long ar
 	struct vfio_precopy_info info;
 	struct labdma_device *device;
 	bool precopy;
+	int r;
 
-	if (command != VFIO_MIG_GET_PRECOPY_INFO)
-		return -ENOTTY;
-	if (copy_from_user(&info, (void __user *)argument, bytes_min))
-		return -EFAULT;
-	if (info.argsz < bytes_min)
-		return -EINVAL;
 	device = lock_session(stream);
 	if (!device)
 		return -ENODEV;
+	r = vfio_check_precopy_ioctl(&device->vdev, command, argument, &info);
 	precopy = device->state == VFIO_DEVICE_STATE_PRE_COPY ||
 		  device->state == VFIO_DEVICE_STATE_PRE_COPY_P2P;
 	info.initial_bytes = (u64)stream->first_count * (RECORD_BYTES + LABDMA_BLOCK_BYTES) +
@@ -183,6 +179,8 @@ static long save_ioctl(struct file *file, unsigned int command, unsigned long ar
 			     (stream->header_sent ? 0 : RECORD_BYTES + sizeof(struct header));
 	info.dirty_bytes = (u64)stream->again_count * (RECORD_BYTES + LABDMA_BLOCK_BYTES);
 	mutex_unlock(&device->lock);
+	if (r)
+		return r;
 	if (!precopy)
 		return -EINVAL;
 	return copy_to_user((void __user *)argument, &info, bytes_min) ? -EFAULT : 0;

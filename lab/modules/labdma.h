@@ -15,6 +15,7 @@
 #include <linux/mutex.h>
 #include <linux/sizes.h>
 #include <linux/types.h>
+#include <linux/uaccess.h>
 #include <linux/vfio.h>
 #include <linux/wait.h>
 #include <linux/xarray.h>
@@ -38,6 +39,21 @@ struct labdma_registers {
 	u32 irq_number, irq_seen;
 	u8 config[LABDMA_CONFIG_BYTES];
 };
+
+#ifndef VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2 /* 7.1 */
+/* As there, where it also makes the flags an answer, for those who have asked for flags. */
+static inline int vfio_check_precopy_ioctl(struct vfio_device *vdev, unsigned int command,
+					   unsigned long argument, struct vfio_precopy_info *info)
+{
+	const size_t bytes_min = offsetofend(struct vfio_precopy_info, dirty_bytes);
+
+	if (command != VFIO_MIG_GET_PRECOPY_INFO)
+		return -ENOTTY;
+	if (copy_from_user(info, (void __user *)argument, bytes_min))
+		return -EFAULT;
+	return info->argsz < bytes_min ? -EINVAL : 0;
+}
+#endif
 
 struct labdma_record {
 	__le32 magic, type, index, payload_bytes, crc, zero;

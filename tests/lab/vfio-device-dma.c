@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -200,11 +201,8 @@ static void knob(const char *name, const char *value)
 	assert_int_equal(fclose(file), 0);
 }
 
-/*
- * An error that the device reports, by an interrupt of its own index, once for each. That the host
- * asks for the device (REQ) while a VMM has it: tests/lab/vfio-handover.py.
- */
-static void the_host_is_heard(void **state)
+/* An error that the device reports, by an interrupt of its own index, once for each. */
+static void the_device_is_heard(void **state)
 {
 	int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), other = eventfd(0, EFD_CLOEXEC);
 	struct pollfd p = { .fd = fd, .events = POLLIN };
@@ -236,6 +234,53 @@ static void the_host_is_heard(void **state)
 	close_end(&e);
 	(void)close(fd);
 	(void)close(other);
+}
+
+/* One of the lab's commands. Another program, so that it has none of our descriptors. */
+static pid_t start(const char *command, const char *first, const char *second)
+{
+	pid_t child = fork();
+
+	assert_true(child >= 0);
+	if (child == 0) {
+		(void)execlp(command, command, first, second, (char *)NULL);
+		_exit(127);
+	}
+	return child;
+}
+
+static void ends_well(pid_t child)
+{
+	int status = -1;
+
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+}
+
+/* Somebody removes it: the kernel asks for it (REQ), and waits until it is let go of. */
+static void the_host_wants_it_back(void **state)
+{
+	int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	uint64_t signals = 0;
+	pid_t remover;
+	struct end e;
+
+	(void)state;
+	assert_true(fd >= 0);
+	open_end(&e, 0);
+	assert_int_equal(DO(&e, irqs_set, REQ, 1, &fd), 0);
+	assert_int_equal(poll(&p, 1, 0), 0);
+	remover = start("mdev-rm", uuids[0], NULL);
+	assert_int_equal(poll(&p, 1, 60000), 1);
+	assert_int_equal(read(fd, &signals, sizeof(signals)), sizeof(signals));
+	assert_true(signals >= 1);
+	assert_int_equal(waitpid(remover, NULL, WNOHANG), 0);
+	assert_int_equal(reg(&e, REG_ID), ID); /* it is whole as long as it is held */
+	close_end(&e);
+	ends_well(remover);
+	(void)close(fd);
+	ends_well(start("mdev-new", "labdma-1", uuids[0]));
 }
 
 /* ---- a region of which only parts can be mapped --------------------------------------------- */
@@ -286,36 +331,54 @@ static void parts_of_it_are_mapped(void **state)
 
 /* ---- another device's BAR -------------------------------------------------------------------- */
 
-/* Registers of the machine's AHCI, which nobody here drives; to write its CAP changes nothing. */
-#define PEER_BAR "/sys/bus/pci/devices/0000:00:1f.2/resource5"
+/* The lab's e1000e (--pci), which nobody here drives. Its page 5 begins with a register. */
+#define PEER "/sys/bus/pci/devices/0000:00:12.0/"
+#define PEER_BYTES 65536u
+#define PEER_PAGE 5u
 #define PEER_IOVA 0xe0000000ull
 
 /* Mediated devices reach it on both ways, since the kernel copies for them (docs/vfio.md). */
 static void a_peers_bar(void **state)
 {
-	int fd = open(PEER_BAR, O_RDWR | O_CLOEXEC);
-	void *bar = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	volatile uint32_t *rxcsum;
 	struct end e;
+	void *bar;
+	int fd;
 
 	(void)state;
-	assert_true(fd >= 0 && bar != MAP_FAILED);
+	knob(PEER "enable", "1");
+	fd = open(PEER "resource0", O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	bar = mmap(NULL, PEER_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_true(bar != MAP_FAILED);
+	rxcsum = (uint32_t *)bar + PEER_PAGE * 4096 / 4;
+	*rxcsum = 0x100;
+	assert_int_equal(*rxcsum, 0x100);
 	open_end(&e, 0);
-	assert_int_equal(DO(&e, dma_map, PEER_IOVA, 4096, bar, -1, 0,
+	assert_int_equal(DO(&e, dma_map, PEER_IOVA, PEER_BYTES, bar, -1, 0,
 			    HF_DMA_READ | HF_DMA_WRITE | HF_DMA_P2P),
 			 0);
 	put_reg(&e, REG_WINDOW, (uint32_t)PEER_IOVA);
 	put_reg(&e, REG_WINDOW + 4, 0);
-	put_reg(&e, REG_WINDOW_BYTES, 4096);
-	put_reg(&e, REG_DOORBELL, 0);
-	assert_int_equal(reg(&e, REG_COUNT), 1);
-	assert_int_equal(reg(&e, REG_ERRORS), 0);
-	assert_int_equal(DO(&e, dma_unmap, PEER_IOVA, 4096), 0);
+	put_reg(&e, REG_WINDOW_BYTES, PEER_BYTES);
+	for (uint32_t count = 1; count <= 2; count++) {
+		put_reg(&e, REG_DOORBELL, PEER_PAGE);
+		assert_int_equal(reg(&e, REG_COUNT), count);
+		assert_int_equal(reg(&e, REG_ERRORS), 0);
+		assert_int_equal(*rxcsum, count);
+	}
+	/* What is not mapped any more is an error, and stays as it was. */
+	assert_int_equal(DO(&e, dma_unmap, PEER_IOVA, PEER_BYTES), 0);
+	put_reg(&e, REG_DOORBELL, PEER_PAGE);
+	assert_int_equal(reg(&e, REG_ERRORS), 1);
+	assert_int_equal(*rxcsum, 2);
 	/* The address space is whole. */
 	set_window(&e);
 	put_reg(&e, REG_DOORBELL, 1);
-	assert_int_equal(*(const uint64_t *)(const void *)(e.ram + 4096), 2);
+	assert_int_equal(*(const uint64_t *)(const void *)(e.ram + 4096), 4);
 	close_end(&e);
-	assert_int_equal(munmap(bar, 4096), 0);
+	assert_int_equal(munmap(bar, PEER_BYTES), 0);
+	knob(PEER "enable", "0");
 	(void)close(fd);
 }
 
@@ -414,7 +477,8 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_it_writes_is_reported),
 		cmocka_unit_test(its_interrupts_come_by_the_eventfd),
-		cmocka_unit_test(the_host_is_heard),
+		cmocka_unit_test(the_device_is_heard),
+		cmocka_unit_test(the_host_wants_it_back),
 		cmocka_unit_test(parts_of_it_are_mapped),
 		cmocka_unit_test(a_peers_bar),
 		cmocka_unit_test(it_moves_while_it_changes),

@@ -15,14 +15,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 #include <cmocka.h>
 
 #include <holdfast/backend.h>
 
 #include "../unit/device-arcs.h"
+#include "backend/device/vfio/uapi.h"
 
 #define STREAM_MAX 4096
 #define HEADER_BYTES 24 /* what mtty gives in PRE_COPY */
@@ -278,6 +281,61 @@ static void pre_copy_counts_and_is_cancelled(void **state)
 	assert_int_equal(DO(source, read_data, bytes, 1), -ENODEV);
 }
 
+/* One of this process' descriptors, by what its link begins with. */
+static int descriptor(const char *begins)
+{
+	char name[32], link[256];
+
+	for (int fd = 0; fd < 256; fd++) {
+		ssize_t n;
+
+		(void)snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+		n = readlink(name, link, sizeof(link) - 1);
+		link[n < 0 ? 0 : n] = '\0';
+		if (n > 0 && strncmp(link, begins, strlen(begins)) == 0)
+			return fd;
+	}
+	fail_msg("no descriptor %s", begins);
+	return -1;
+}
+
+/* Linux 7.1 and later let a driver answer with flags, once they were asked for. */
+static int has_precopy_flags(void)
+{
+	struct vfio_device_feature probe = {
+		.argsz = sizeof(probe),
+		.flags = VFIO_DEVICE_FEATURE_PROBE | VFIO_DEVICE_FEATURE_SET |
+			 VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2,
+	};
+	int fd = descriptor(strcmp(path, "group") == 0 ? "anon_inode:[vfio-device]"
+						       : "/dev/vfio/devices/");
+
+	return ioctl(fd, VFIO_DEVICE_FEATURE, &probe) == 0;
+}
+
+/*
+ * The kernel has the feature from the version on that brought it, and the backend asks for it:
+ * seen by what becomes of flags that go in, which are the kernel's to write or nobody's.
+ */
+static void precopy_flags_are_asked_for(void **state)
+{
+	struct vfio_precopy_info info = { .argsz = sizeof(info), .flags = 0xa5a5a5a5 };
+	int offered = has_precopy_flags(), major = 0, minor = 0;
+	struct utsname os;
+
+	(void)state;
+	assert_int_equal(uname(&os), 0);
+	assert_int_equal(sscanf(os.release, "%d.%d", &major, &minor), 2);
+	print_message("%s: feature 12 is %s\n", os.release, offered ? "there" : "not there");
+	assert_int_equal(offered, major > 7 || (major == 7 && minor >= 1));
+	go(source, HF_DEVICE_PRE_COPY);
+	assert_int_equal(ioctl(descriptor("anon_inode:mtty_mig"), VFIO_MIG_GET_PRECOPY_INFO, &info),
+			 0);
+	assert_int_equal(info.flags, offered ? 0 : 0xa5a5a5a5);
+	assert_int_equal(info.initial_bytes, HEADER_BYTES);
+	go(source, HF_DEVICE_RUNNING);
+}
+
 static void a_load_that_is_short_or_wrong_stays_one(void **state)
 {
 	uint8_t bytes[STREAM_MAX], byte = 0;
@@ -454,6 +512,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(what_was_saved_is_loaded_in_any_size_of_pieces,
 						setup, teardown),
 		cmocka_unit_test_setup_teardown(pre_copy_counts_and_is_cancelled, setup, teardown),
+		cmocka_unit_test_setup_teardown(precopy_flags_are_asked_for, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_load_that_is_short_or_wrong_stays_one, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(a_data_descriptor_that_is_lost_is_had_the_next_time,
