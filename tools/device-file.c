@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,27 +29,6 @@ struct header {
 	uint64_t length, digest;
 	struct hf_device_info info; /* what the file has of it */
 };
-
-static int fail(struct hf_error *err, int code, int cause, const char *format, ...)
-	__attribute__((format(printf, 4, 5)));
-
-/* The first failure wins; a cause's own text is appended. */
-static int fail(struct hf_error *err, int code, int cause, const char *format, ...)
-{
-	va_list args;
-	int n;
-
-	if (err->code)
-		return err->code;
-	*err = (struct hf_error){ .code = code, .cause = cause };
-	va_start(args, format);
-	n = vsnprintf(err->text, sizeof(err->text), format, args);
-	va_end(args);
-	if (cause && n > 0 && (size_t)n < sizeof(err->text))
-		(void)snprintf(err->text + n, sizeof(err->text) - (size_t)n, ": %s (errno %d)",
-			       strerror(cause), cause);
-	return code;
-}
 
 static uint64_t now_ns(void)
 {
@@ -144,15 +122,16 @@ static int decode(const uint8_t from[HEADER_SIZE], const char *path, struct head
 
 	memset(&h, 0, sizeof(h));
 	if (memcmp(from, MAGIC, 8) != 0)
-		return fail(err, HF_E_INVALID, 0, "%s: no state of a device is in this file", path);
+		return hf_error_set(err, HF_E_INVALID, 0,
+				    "%s: no state of a device is in this file", path);
 	if (get32(from + 8) != VERSION || get32(from + 12) != HEADER_SIZE)
-		return fail(err, HF_E_UNSUPPORTED, 0,
-			    "%s: version %" PRIu32 " of the file is not known here", path,
-			    get32(from + 8));
+		return hf_error_set(err, HF_E_UNSUPPORTED, 0,
+				    "%s: version %" PRIu32 " of the file is not known here", path,
+				    get32(from + 8));
 	if (get64(from + HEADER_DIGEST_AT) != XXH3_64bits(from, HEADER_DIGEST_AT) ||
 	    !text_valid(from + 48, 16) || !text_valid(from + 64, 64) || !text_valid(from + 128, 64))
-		return fail(err, HF_E_INVALID, 0, "%s: its first %u bytes are damaged", path,
-			    HEADER_SIZE);
+		return hf_error_set(err, HF_E_INVALID, 0, "%s: its first %u bytes are damaged",
+				    path, HEADER_SIZE);
 	h.length = get64(from + 16);
 	h.digest = get64(from + 24);
 	h.info.mig_flags = get32(from + 32);
@@ -217,24 +196,26 @@ static int copy_out(struct hf_device *device, int fd, const char *path, struct h
 	int r = 0;
 
 	if (!hash || !piece || XXH3_64bits_reset(hash) != XXH_OK)
-		r = fail(err, HF_E_NO_MEMORY, 0, "saving a device");
+		r = hf_error_set(err, HF_E_NO_MEMORY, 0, "saving a device");
 	while (r == 0) {
 		ssize_t n = device->ops->read_data(device->self, piece, PIECE);
 
 		if (n == 0)
 			break;
 		if (n < 0 || n > (ssize_t)PIECE) {
-			r = fail(err, HF_E_DEVICE_DATA, n < 0 ? (int)-n : 0,
-				 "device %s: reading its state in STOP_COPY, behind %" PRIu64
-				 " bytes",
-				 header->info.name, header->length);
+			r = hf_error_set(
+				err, HF_E_DEVICE_DATA, n < 0 ? (int)-n : 0,
+				"device %s: reading its state in STOP_COPY, behind %" PRIu64
+				" bytes",
+				header->info.name, header->length);
 			break;
 		}
 		(void)XXH3_64bits_update(hash, piece, (size_t)n);
 		r = write_all(fd, piece, (size_t)n, HEADER_SIZE + header->length);
 		if (r < 0)
-			r = fail(err, HF_E_SYSTEM, -r, "%s: writing, behind %" PRIu64 " bytes",
-				 path, header->length);
+			r = hf_error_set(err, HF_E_SYSTEM, -r,
+					 "%s: writing, behind %" PRIu64 " bytes", path,
+					 header->length);
 		header->length += (uint64_t)n;
 	}
 	if (r == 0)
@@ -254,9 +235,9 @@ static int finish(int fd, const char *part, const char *path, const struct heade
 	encode(header, bytes);
 	r = write_all(fd, bytes, sizeof(bytes), 0);
 	if (r < 0)
-		return fail(err, HF_E_SYSTEM, -r, "%s: writing", part);
+		return hf_error_set(err, HF_E_SYSTEM, -r, "%s: writing", part);
 	if (fsync(fd) < 0 || rename(part, path) < 0)
-		return fail(err, HF_E_SYSTEM, errno, "%s", path);
+		return hf_error_set(err, HF_E_SYSTEM, errno, "%s", path);
 	return 0;
 }
 
@@ -271,21 +252,21 @@ int device_file_save(struct hf_device *device, const char *path, bool force,
 
 	memset(&header, 0, sizeof(header));
 	if (device->ops->info(device->self, &header.info) < 0)
-		return fail(err, HF_E_DEVICE_LOST, 0, "the device does not say what it is");
+		return hf_error_set(err, HF_E_DEVICE_LOST, 0, "the device does not say what it is");
 	if (!force && access(path, F_OK) == 0)
-		return fail(err, HF_E_INVALID, 0, "%s is there already (--force replaces it)",
-			    path);
+		return hf_error_set(err, HF_E_INVALID, 0,
+				    "%s is there already (--force replaces it)", path);
 	if ((size_t)snprintf(part, sizeof(part), "%s.part", path) >= sizeof(part))
-		return fail(err, HF_E_INVALID, 0, "the path is too long");
+		return hf_error_set(err, HF_E_INVALID, 0, "the path is too long");
 	fd = open(part, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd < 0)
-		return fail(err, HF_E_SYSTEM, errno, "%s", part);
+		return hf_error_set(err, HF_E_SYSTEM, errno, "%s", part);
 	r = hf_device_walk(device, HF_DEVICE_STOP_COPY, err);
 	if (r == 0)
 		r = copy_out(device, fd, part, &header, err);
 	/* It goes on, whatever became of the file. */
 	if (hf_device_walk(device, HF_DEVICE_RUNNING, &second) < 0 && r == 0)
-		r = fail(err, second.code, 0, "the state is read, but %.200s", second.text);
+		r = hf_error_set(err, second.code, 0, "the state is read, but %.200s", second.text);
 	if (r == 0)
 		r = finish(fd, part, path, &header, err);
 	if (r < 0)
@@ -312,14 +293,15 @@ static int go_through(int fd, const char *path, const struct header *header,
 	int r = 0;
 
 	if (!hash || !piece || XXH3_64bits_reset(hash) != XXH_OK)
-		r = fail(err, HF_E_NO_MEMORY, 0, "loading a device");
+		r = hf_error_set(err, HF_E_NO_MEMORY, 0, "loading a device");
 	while (r == 0 && done < header->length) {
 		size_t size =
 			header->length - done < PIECE ? (size_t)(header->length - done) : PIECE;
 
 		r = read_all(fd, piece, size, HEADER_SIZE + done);
 		if (r < 0) {
-			r = fail(err, HF_E_SYSTEM, -r, "%s: reading, at byte %" PRIu64, path, done);
+			r = hf_error_set(err, HF_E_SYSTEM, -r, "%s: reading, at byte %" PRIu64,
+					 path, done);
 			break;
 		}
 		(void)XXH3_64bits_update(hash, piece, size);
@@ -327,10 +309,11 @@ static int go_through(int fd, const char *path, const struct header *header,
 			ssize_t n = device->ops->write_data(device->self, piece + at, size - at);
 
 			if (n <= 0 || (size_t)n > size - at) {
-				r = fail(err, HF_E_DEVICE_DATA, n < 0 ? (int)-n : 0,
-					 "writing the device's state in RESUMING, at byte %" PRIu64
-					 " of %" PRIu64,
-					 done + at, header->length);
+				r = hf_error_set(
+					err, HF_E_DEVICE_DATA, n < 0 ? (int)-n : 0,
+					"writing the device's state in RESUMING, at byte %" PRIu64
+					" of %" PRIu64,
+					done + at, header->length);
 				break;
 			}
 			at += (size_t)n;
@@ -338,9 +321,10 @@ static int go_through(int fd, const char *path, const struct header *header,
 		done += size;
 	}
 	if (r == 0 && XXH3_64bits_digest(hash) != header->digest)
-		r = fail(err, HF_E_INVALID, 0,
-			 "%s: its digest is not that of its %" PRIu64 " bytes: it is damaged", path,
-			 header->length);
+		r = hf_error_set(err, HF_E_INVALID, 0,
+				 "%s: its digest is not that of its %" PRIu64
+				 " bytes: it is damaged",
+				 path, header->length);
 	free(piece);
 	if (hash)
 		(void)XXH3_freeState(hash);
@@ -354,16 +338,17 @@ static int read_header(int fd, const char *path, struct header *ret_header, stru
 	int r = read_all(fd, bytes, sizeof(bytes), 0);
 
 	if (r == -ENODATA)
-		return fail(err, HF_E_INVALID, 0, "%s: no state of a device is in this file", path);
+		return hf_error_set(err, HF_E_INVALID, 0,
+				    "%s: no state of a device is in this file", path);
 	if (r < 0 || fstat(fd, &st) < 0)
-		return fail(err, HF_E_SYSTEM, r < 0 ? -r : errno, "%s: reading", path);
+		return hf_error_set(err, HF_E_SYSTEM, r < 0 ? -r : errno, "%s: reading", path);
 	r = decode(bytes, path, ret_header, err);
 	if (r < 0)
 		return r;
 	if ((uint64_t)st.st_size - HEADER_SIZE != ret_header->length)
-		return fail(err, HF_E_INVALID, 0,
-			    "%s: it has %" PRIu64 " bytes of state instead of %" PRIu64, path,
-			    (uint64_t)st.st_size - HEADER_SIZE, ret_header->length);
+		return hf_error_set(err, HF_E_INVALID, 0,
+				    "%s: it has %" PRIu64 " bytes of state instead of %" PRIu64,
+				    path, (uint64_t)st.st_size - HEADER_SIZE, ret_header->length);
 	return 0;
 }
 
@@ -375,11 +360,12 @@ static int fits(const struct header *header, const struct hf_device_info *info, 
 	if (strcmp(of->compat, info->compat) == 0 && of->vendor_id == info->vendor_id &&
 	    of->device_id == info->device_id)
 		return 0;
-	return fail(err, HF_E_INVALID, 0,
-		    "%s: saved from %s (%04x:%04x), and this device is %s (%04x:%04x); --force "
-		    "tries it all the same",
-		    path, of->compat, of->vendor_id, of->device_id, info->compat, info->vendor_id,
-		    info->device_id);
+	return hf_error_set(
+		err, HF_E_INVALID, 0,
+		"%s: saved from %s (%04x:%04x), and this device is %s (%04x:%04x); --force "
+		"tries it all the same",
+		path, of->compat, of->vendor_id, of->device_id, info->compat, info->vendor_id,
+		info->device_id);
 }
 
 static int load(struct hf_device *device, int fd, const char *path, const struct header *header,
@@ -408,10 +394,10 @@ int device_file_load(struct hf_device *device, const char *path, bool force,
 	memset(&info, 0, sizeof(info));
 	memset(&header, 0, sizeof(header));
 	if (device->ops->info(device->self, &info) < 0)
-		return fail(err, HF_E_DEVICE_LOST, 0, "the device does not say what it is");
+		return hf_error_set(err, HF_E_DEVICE_LOST, 0, "the device does not say what it is");
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return fail(err, HF_E_SYSTEM, errno, "%s", path);
+		return hf_error_set(err, HF_E_SYSTEM, errno, "%s", path);
 	r = read_header(fd, path, &header, err);
 	if (r == 0 && !force)
 		r = fits(&header, &info, path, err);
@@ -421,7 +407,7 @@ int device_file_load(struct hf_device *device, const char *path, bool force,
 		r = load(device, fd, path, &header, err);
 		/* A load that failed is ended by nothing else; what was there before is gone. */
 		if (r < 0 && device->ops->reset(device->self) < 0)
-			(void)fail(err, HF_E_DEVICE_LOST, 0, "and a reset failed too");
+			(void)hf_error_set(err, HF_E_DEVICE_LOST, 0, "and a reset failed too");
 	}
 	(void)close(fd);
 	if (r == 0)

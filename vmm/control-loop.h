@@ -23,11 +23,7 @@ int loop_watch(int epoll_fd, struct loop_source *source, uint32_t events, struct
 /* No longer; before the descriptor is closed. A source without descriptor (-1) is fine. */
 void loop_forget(int epoll_fd, struct loop_source *source);
 
-/*
- * Set the story of a failure; the first one wins; a cause (errno) adds its own text. err may be
- * NULL. Returns code.
- */
-int control_error(struct hf_error *err, int code, int cause, const char *format, ...)
-	__attribute__((format(printf, 4, 5)));
+/* Words for a failure; by that name since there is a fail() of the commands' own. */
+#define control_error hf_error_set
 
 #endif

@@ -178,7 +178,9 @@ int cpu_save(const struct cpu *cpu, const struct vm *vm, int cpu0_fd, struct wri
 {
 	int r = save(cpu, vm, cpu0_fd, writer, err);
 
-	return r != 0 ? fail_prefix(err, r, "vCPU %u", cpu->index) : 0;
+	if (r != 0)
+		(void)fail_prefix(err, "vCPU %u", cpu->index);
+	return r;
 }
 
 /* ---- loading -------------------------------------------------------------------------------- */
@@ -346,5 +348,7 @@ int cpu_load(const struct cpu *cpu, const struct vm *vm, struct tsc *tsc, struct
 {
 	int r = load(cpu, vm, tsc, reader, err);
 
-	return r != 0 ? fail_prefix(err, r, "vCPU %u", cpu->index) : 0;
+	if (r != 0)
+		(void)fail_prefix(err, "vCPU %u", cpu->index);
+	return r;
 }

@@ -26,8 +26,10 @@ static int open_devices(const struct guest_config *config, const struct hf_devic
 		name_device(config->devices[*count], *count, device);
 		r = hf_device_open_for(host, config->devices[*count], device->name, &device->device,
 				       err);
-		if (r != 0)
-			return fail_prefix(err, r, "device %s", config->devices[*count]);
+		if (r != 0) {
+			(void)fail_prefix(err, "device %s", config->devices[*count]);
+			return r;
+		}
 		(*count)++;
 	}
 	return 0;

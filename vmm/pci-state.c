@@ -409,5 +409,7 @@ int pci_device_load(struct pci *pci, uint32_t index, struct reader *reader, stru
 	(void)pthread_mutex_lock(&pci->lock);
 	r = load(pci->devices[index], reader, err);
 	(void)pthread_mutex_unlock(&pci->lock);
-	return r != 0 ? fail_prefix(err, r, "device %s", pci->devices[index]->name) : 0;
+	if (r != 0)
+		(void)fail_prefix(err, "device %s", pci->devices[index]->name);
+	return r;
 }

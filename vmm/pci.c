@@ -61,8 +61,10 @@ int pci_add(struct pci *pci, const struct hf_session_device *device, struct hf_e
 		return fail(err, HF_E_INVALID, 0, "device %s: the bus has room for %u devices",
 			    device->name, PCI_DEVICES_MAX);
 	r = pci_device_new(pci, device, &new_device, err);
-	if (r != 0)
-		return fail_prefix(err, r, "device %s", device->name);
+	if (r != 0) {
+		(void)fail_prefix(err, "device %s", device->name);
+		return r;
+	}
 	pci->devices[pci->device_count++] = new_device;
 	return 0;
 }

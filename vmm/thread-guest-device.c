@@ -80,8 +80,10 @@ static int device_open(struct thread_guest *guest, const struct guest_config *co
 	(void)snprintf(device->name, sizeof(device->name), "%.*s%u", (int)strcspn(uri, ":="), uri,
 		       index);
 	r = hf_device_open(uri, device->name, &device->device, err);
-	if (r != 0)
-		return fail_prefix(err, r, "device %s", uri);
+	if (r != 0) {
+		(void)fail_prefix(err, "device %s", uri);
+		return r;
+	}
 	guest->guest.device_count++;
 	r = device_identify(guest, index, err);
 	if (r != 0)

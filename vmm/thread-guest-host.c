@@ -40,8 +40,10 @@ int thread_host_watch(struct thread_guest *guest, uint32_t index, struct hf_erro
 	struct host_events *host = &guest->devices[index].host;
 	int r = host_events_new(host, &device->device, err);
 
-	if (r != 0)
-		return fail_prefix(err, r, "%s", device->name);
+	if (r != 0) {
+		(void)fail_prefix(err, "%s", device->name);
+		return r;
+	}
 	r = host_events_watch(host, guest->guest.event_fd);
 	return r < 0 ? fail(err, HF_E_SYSTEM, -r, "%s: waiting for it", device->name) : 0;
 }

@@ -96,6 +96,24 @@ int hf_error_from_name(const char *name);
 /* The code at index i of the list, 0 behind its end: to walk all of them. */
 int hf_error_at(unsigned int index);
 
+#ifdef __GNUC__
+#define HF_ERROR_FORMAT_(at, first) __attribute__((__format__(__printf__, at, first)))
+#else
+#define HF_ERROR_FORMAT_(at, first)
+#endif
+
+/*
+ * Set the story of a failure: a code (negative), its cause (an errno, or 0), whose own text is
+ * appended, and words; what is too long is cut. The first failure wins: one that is set already
+ * stays as it is. err is zeroed before its first use, or NULL. Returns err's code, or code for
+ * NULL.
+ */
+int hf_error_set(struct hf_error *err, int code, int cause, const char *format, ...)
+	HF_ERROR_FORMAT_(4, 5);
+
+/* Put words in front of the text, with ": " between. Returns err's code (HF_E_BUG for NULL). */
+int hf_error_prepend(struct hf_error *err, const char *format, ...) HF_ERROR_FORMAT_(2, 3);
+
 #ifdef __cplusplus
 }
 #endif

@@ -90,7 +90,7 @@ HF_EXPORT int hf_error_at(unsigned int index)
 	return entries[index].code;
 }
 
-int error_set(struct hf_error *err, int code, int cause, const char *format, ...)
+HF_EXPORT int hf_error_set(struct hf_error *err, int code, int cause, const char *format, ...)
 {
 	va_list args;
 	size_t used;
@@ -116,7 +116,7 @@ int error_set(struct hf_error *err, int code, int cause, const char *format, ...
 	return code;
 }
 
-int error_prepend(struct hf_error *err, const char *format, ...)
+HF_EXPORT int hf_error_prepend(struct hf_error *err, const char *format, ...)
 {
 	char words[HF_ERROR_TEXT_MAX] = { 0 };
 	va_list args;

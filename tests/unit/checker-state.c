@@ -338,9 +338,11 @@ static void shapes_are_compared(void **state)
 	assert_int_equal(machine->ops->check(machine->self, shape, length, &err), 0);
 	assert_int_equal(machine->ops->check(machine->self, shape, length - 1, &err),
 			 HF_E_MISMATCH);
+	memset(&err, 0, sizeof(err));
 	shape[2]++;
 	assert_int_equal(machine->ops->check(machine->self, shape, length, &err), HF_E_MISMATCH);
 	assert_non_null(strstr(err.text, "3 vCPUs at the source and 2 at the target"));
+	memset(&err, 0, sizeof(err));
 	assert_int_not_equal(machine->ops->describe(machine->self, shape, 3, &length, &err), 0);
 	guest->ops->free(guest);
 }

@@ -21,7 +21,7 @@
 
 void require_kvm(void)
 {
-	struct hf_error err;
+	struct hf_error err = { 0 };
 
 	if (kvm_guest_possible(&err) != 0) {
 		print_message("no KVM guest can run here: %s\n", err.text);
