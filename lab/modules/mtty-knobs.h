@@ -32,6 +32,7 @@ KNOB(int, read_bytes_max, 0);
 KNOB(int, read_enomsg, 0); /* at PRE_COPY's temporary end, as the uAPI wants it; mtty says 0 */
 KNOB(int, stream_version, 0); /* the major version that a saved stream says; 0 is mtty's own */
 KNOB(int, reset_errno, 0);
+KNOB(int, reset_clears, 0); /* as it came (0), a reset leaves the ports as they are */
 /*
  * As it came (0), mtty keeps its migration state over close, but not the data file: opened again
  * after a close in RESUMING, the next arc to STOP is a NULL dereference in the kernel.
@@ -121,10 +122,25 @@ static ssize_t knob_resume_write(struct file *filp, const char __user *buf, size
 	return room < 0 ? room : mtty_resume_write(filp, buf, room, pos);
 }
 
+/* As after power-on. */
+static void knob_clear_ports(struct mdev_state *device)
+{
+	int i;
+
+	mutex_lock(&device->ops_lock);
+	for (i = 0; i < ARRAY_SIZE(device->s); i++) {
+		memset(&device->s[i], 0, sizeof(device->s[i]));
+		device->s[i].max_fifo_size = MAX_FIFO_SIZE;
+	}
+	mutex_unlock(&device->ops_lock);
+}
+
 static int knob_reset(struct mdev_state *device)
 {
 	if (knob_reset_errno && knob_is_for(device))
 		return -knob_reset_errno;
+	if (knob_reset_clears)
+		knob_clear_ports(device);
 	return mtty_reset(device);
 }
 
