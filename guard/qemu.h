@@ -86,7 +86,7 @@ const char *qemu_capability_on(struct qemu *qemu, const char *const *names, stru
 struct qemu_vfio {
 	char name[HF_NAME_MAX]; /* its id, or where it stands in the tree of objects */
 	char kind[QEMU_NAME_MAX]; /* "vfio-pci" */
-	char host[HF_NAME_MAX]; /* "0000:17:00.1", a path in sysfs, or "" */
+	char host[256]; /* "0000:17:00.1", a path in sysfs, or "" */
 };
 
 /* The guest's VFIO devices in the order of their names; their number or an HF_E_ code. */

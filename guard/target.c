@@ -455,7 +455,8 @@ static int take_devices(struct guard_target *target, struct hf_error *err)
 	struct facade_side *side = &target->side;
 	pid_t pid = target->options.pid ? target->options.pid : qemu_pid(side->qemu);
 	uint32_t wanted = side->count - 1;
-	int fds[HF_DEVICES_MAX], count, r = 0;
+	const char *hosts[HF_DEVICES_MAX];
+	int fds[HF_DEVICES_MAX], r;
 
 	if (wanted == 0)
 		return 0;
@@ -463,19 +464,14 @@ static int take_devices(struct guard_target *target, struct hf_error *err)
 		return guard_fail(err, HF_E_INVALID, 0,
 				  "the process of the target's QEMU is not known: its control "
 				  "socket must be a UNIX socket, or its PID be given");
-	count = vfio_take(pid, fds, err);
-	if (count < 0)
-		return count;
-	for (int i = 0; i < count && (uint32_t)i < wanted; i++)
+	for (uint32_t i = 0; i < wanted; i++)
+		hosts[i] = side->devices[i + 1].vfio.host;
+	r = vfio_take(pid, hosts, wanted, fds, err);
+	if (r < 0)
+		return r;
+	for (uint32_t i = 0; i < wanted; i++)
 		side->devices[i + 1].fd = fds[i];
-	for (int i = (int)wanted; i < count; i++)
-		(void)close(fds[i]);
-	if ((uint32_t)count != wanted)
-		return guard_fail(err, HF_E_UNSUPPORTED, 0,
-				  "the target's QEMU names %u VFIO devices, and has %d that can be "
-				  "seen from outside",
-				  wanted, count);
-	for (uint32_t i = 1; i < side->count && r == 0; i++) {
+	for (uint32_t i = 1; i < side->count; i++) {
 		struct facade_device *device = &side->devices[i];
 
 		r = vfio_take_flags(device->fd, &device->flags);

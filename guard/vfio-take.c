@@ -2,7 +2,6 @@
 /* See vfio-take.h. */
 #include "guard/vfio-take.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <linux/vfio.h>
 #include <stdbool.h>
@@ -14,84 +13,178 @@
 #include <unistd.h>
 
 #include "guard/fail.h"
+#include "guard/vfio-find.h"
+
+/* ---- which is which ------------------------------------------------------------------------ */
+
+/* Whose descriptors these are, and which of them goes with which device. */
+struct matching {
+	pid_t pid;
+	int pidfd;
+	struct vfio_found found;
+	uint32_t count; /* of devices, and of descriptors */
+	char *paths[HF_DEVICES_MAX]; /* of the devices; NULL: QEMU's name of it leads nowhere */
+	int fds[HF_DEVICES_MAX]; /* of the devices; -1: none yet */
+	bool used[HF_DEVICES_MAX]; /* descriptors */
+};
+
+static int take(struct matching *matching, int number, struct hf_error *err)
+{
+	int fd = (int)syscall(SYS_pidfd_getfd, matching->pidfd, number, 0);
+
+	if (fd < 0)
+		return guard_fail(err, HF_E_SYSTEM, errno,
+				  "descriptor %d of process %d cannot be taken (it needs the right "
+				  "to trace the process)",
+				  number, (int)matching->pid);
+	return fd;
+}
+
+static int match(struct matching *matching, uint32_t device, uint32_t descriptor,
+		 struct hf_error *err)
+{
+	int fd = take(matching, matching->found.devices[descriptor].number, err);
+
+	if (fd < 0)
+		return fd;
+	matching->fds[device] = fd;
+	matching->used[descriptor] = true;
+	return 0;
+}
+
+/* Those of which the kernel says it: by cdev all, by group from 6.16 on. */
+static int match_by_path(struct matching *matching, struct hf_error *err)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; i < matching->count; i++)
+		for (uint32_t k = 0; k < matching->count && matching->paths[i]; k++) {
+			const char *path = matching->found.devices[k].path;
+
+			if (!path || matching->used[k] || strcmp(path, matching->paths[i]) != 0)
+				continue;
+			r = match(matching, i, k, err);
+			if (r < 0)
+				return r;
+			break;
+		}
+	return 0;
+}
+
+/*
+ * By group a device can be opened again, by its name, and has one state all the same. The
+ * descriptor, or -1.
+ */
+static int open_again(struct matching *matching, const char *path)
+{
+	const struct vfio_group *group = path ? vfio_group_of(&matching->found, path) : NULL;
+	int group_fd, fd;
+
+	if (!group)
+		return -1;
+	group_fd = take(matching, group->number, NULL);
+	if (group_fd < 0)
+		return -1;
+	fd = ioctl(group_fd, VFIO_GROUP_GET_DEVICE_FD, strrchr(path, '/') + 1);
+	(void)close(group_fd);
+	return fd;
+}
+
+/* All that are left, or none: a device must not be taken for two. */
+static bool match_by_group(struct matching *matching, const uint32_t *left, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		int fd = open_again(matching, matching->paths[left[i]]);
+
+		matching->fds[left[i]] = fd;
+		if (fd >= 0)
+			continue;
+		while (i-- > 0) {
+			(void)close(matching->fds[left[i]]);
+			matching->fds[left[i]] = -1;
+		}
+		return false;
+	}
+	return true;
+}
+
+/* Each of them is proved; but a refusal may then be told of another one's name. */
+static int match_in_order(struct matching *matching, const uint32_t *left, uint32_t count,
+			  struct hf_error *err)
+{
+	for (uint32_t i = 0, k = 0; i < count; i++, k++) {
+		int r;
+
+		while (matching->used[k])
+			k++;
+		r = match(matching, left[i], k, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int match_all(struct matching *matching, struct hf_error *err)
+{
+	uint32_t left[HF_DEVICES_MAX], count = 0;
+	int r = match_by_path(matching, err);
+
+	if (r < 0)
+		return r;
+	for (uint32_t i = 0; i < matching->count; i++)
+		if (matching->fds[i] < 0)
+			left[count++] = i;
+	if (count > 1 && match_by_group(matching, left, count))
+		return 0;
+	return match_in_order(matching, left, count, err);
+}
 
 /* ---- taking -------------------------------------------------------------------------------- */
 
-/* By group and container the device has no name but this; by cdev it is a node. */
-static bool is_device(const char *link)
+static int begin(struct matching *matching, pid_t pid, const char *const *hosts, uint32_t count,
+		 struct hf_error *err)
 {
-	return strcmp(link, "anon_inode:[vfio-device]") == 0 ||
-	       strncmp(link, "/dev/vfio/devices/vfio", 22) == 0;
-}
+	int r = vfio_find(pid, &matching->found, err);
 
-static int by_number(const void *a, const void *b)
-{
-	int left = *(const int *)a, right = *(const int *)b;
-
-	return (left > right) - (left < right);
-}
-
-/* The numbers that the devices' descriptors have there. */
-static int find(pid_t pid, int numbers[HF_DEVICES_MAX], struct hf_error *err)
-{
-	char path[64], link[64];
-	const struct dirent *entry;
-	int count = 0;
-	DIR *dir;
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	dir = opendir(path);
-	if (!dir)
-		return guard_fail(err, HF_E_SYSTEM, errno,
-				  "the VFIO devices of process %d cannot be seen (%s)", (int)pid,
-				  path);
-	while ((entry = readdir(dir)) != NULL) {
-		ssize_t length = readlinkat(dirfd(dir), entry->d_name, link, sizeof(link) - 1);
-
-		if (length <= 0)
-			continue;
-		link[length] = 0;
-		if (!is_device(link))
-			continue;
-		if (count == HF_DEVICES_MAX) {
-			(void)closedir(dir);
-			return guard_fail(err, HF_E_UNSUPPORTED, 0,
-					  "process %d has more than %d VFIO devices", (int)pid,
-					  HF_DEVICES_MAX);
-		}
-		numbers[count++] = (int)strtol(entry->d_name, NULL, 10);
-	}
-	(void)closedir(dir);
-	qsort(numbers, (size_t)count, sizeof(numbers[0]), by_number);
-	return count;
-}
-
-int vfio_take(pid_t pid, int fds[HF_DEVICES_MAX], struct hf_error *err)
-{
-	int numbers[HF_DEVICES_MAX];
-	int count = find(pid, numbers, err), pidfd, taken = 0, cause;
-
-	if (count <= 0)
-		return count;
-	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	if (pidfd < 0)
+	matching->pid = pid;
+	matching->count = count;
+	if (r < 0)
+		return r;
+	if (matching->found.device_count != count)
+		return guard_fail(err, HF_E_UNSUPPORTED, 0,
+				  "QEMU names %u VFIO devices, and process %d has %u that can be "
+				  "seen from outside",
+				  count, (int)pid, matching->found.device_count);
+	matching->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (matching->pidfd < 0)
 		return guard_fail(err, HF_E_SYSTEM, errno, "process %d: pidfd_open", (int)pid);
-	while (taken < count) {
-		fds[taken] = (int)syscall(SYS_pidfd_getfd, pidfd, numbers[taken], 0);
-		if (fds[taken] < 0)
-			break;
-		taken++;
+	for (uint32_t i = 0; i < count; i++)
+		matching->paths[i] = vfio_path(hosts[i]);
+	return 0;
+}
+
+int vfio_take(pid_t pid, const char *const *hosts, uint32_t count, int *ret_fds,
+	      struct hf_error *err)
+{
+	struct matching matching = { .pidfd = -1 };
+	int r;
+
+	for (uint32_t i = 0; i < count; i++)
+		matching.fds[i] = -1;
+	r = begin(&matching, pid, hosts, count, err);
+	if (r == 0)
+		r = match_all(&matching, err);
+	for (uint32_t i = 0; i < count; i++) {
+		if (r == 0)
+			ret_fds[i] = matching.fds[i];
+		else if (matching.fds[i] >= 0)
+			(void)close(matching.fds[i]);
+		free(matching.paths[i]);
 	}
-	cause = errno;
-	(void)close(pidfd);
-	if (taken == count)
-		return count;
-	for (int i = 0; i < taken; i++)
-		(void)close(fds[i]);
-	return guard_fail(err, HF_E_SYSTEM, cause,
-			  "VFIO device %d of process %d cannot be taken (it needs the right to "
-			  "trace the process)",
-			  numbers[taken], (int)pid);
+	if (matching.pidfd >= 0)
+		(void)close(matching.pidfd);
+	vfio_found_free(&matching.found);
+	return r;
 }
 
 /* ---- arcs ---------------------------------------------------------------------------------- */

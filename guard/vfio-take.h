@@ -15,12 +15,15 @@
 #include <holdfast/types.h>
 
 /*
- * Duplicates of all VFIO device descriptors that the process has, in the order of their numbers
- * there, which is that in which it opened them; the caller's, who closes them. Returns how many.
- * Errors: HF_E_SYSTEM (no permission: that of ptrace(2) is needed), HF_E_UNSUPPORTED (more than
- * HF_DEVICES_MAX).
+ * Descriptors of the process' VFIO devices, of which hosts names all: by their folders in sysfs or
+ * their PCI addresses. ret_fds has them in the order of hosts; the caller's, who closes them. They
+ * are duplicates of the process' own, or opened by its group, where the kernel does not say which
+ * of several is which. Those of which not even a group is known are in the order in which they were
+ * opened. Errors: HF_E_SYSTEM (no permission: that of ptrace(2) is needed), HF_E_UNSUPPORTED (they
+ * are not as many as hosts; more than HF_DEVICES_MAX).
  */
-int vfio_take(pid_t pid, int fds[HF_DEVICES_MAX], struct hf_error *err);
+int vfio_take(pid_t pid, const char *const *hosts, uint32_t count, int *ret_fds,
+	      struct hf_error *err);
 
 /* VFIO_MIGRATION_* flags of the device; 0: it cannot be migrated; or a negative errno. */
 int vfio_take_flags(int fd, uint32_t *ret_flags);
