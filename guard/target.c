@@ -292,9 +292,24 @@ static int arc(struct facade_device *device, uint32_t from, uint32_t to, struct 
 	return r;
 }
 
+/*
+ * It can run. QEMU starts it anew at `cont`, by RUNNING_P2P, and resets one that refuses: so it is
+ * left there, and what QEMU does is the last arc only, which has just succeeded.
+ */
+static int leave_in_p2p(struct facade_device *device, struct hf_error *err)
+{
+	int r = arc(device, HF_DEVICE_RUNNING, HF_DEVICE_RUNNING_P2P, err);
+
+	if (r < 0)
+		(void)guard_fail(err, HF_E_DEVICE_STATE, 0,
+				 "it has been started, and refuses to go back to RUNNING_P2P");
+	return r;
+}
+
 static int vfio_set_state(struct facade_device *device, uint32_t state, struct hf_error *err)
 {
 	bool verify = device->state == HF_DEVICE_RESUMING && state == HF_DEVICE_STOP;
+	int r;
 
 	if (state == HF_DEVICE_RESUMING)
 		return 0; /* QEMU does it, when it begins to load */
@@ -304,7 +319,10 @@ static int vfio_set_state(struct facade_device *device, uint32_t state, struct h
 		return 0;
 	if (state == HF_DEVICE_RUNNING_P2P && !(device->flags & HF_MIG_P2P))
 		return 0; /* it has no such state */
-	return arc(device, verify ? HF_DEVICE_RESUMING : 0, state, err);
+	r = arc(device, verify ? HF_DEVICE_RESUMING : 0, state, err);
+	if (r == 0 && state == HF_DEVICE_RUNNING && (device->flags & HF_MIG_P2P))
+		r = leave_in_p2p(device, err);
+	return r;
 }
 
 /* ---- the table ----------------------------------------------------------------------------- */
@@ -331,6 +349,8 @@ static int op_set_state(void *self, uint32_t state)
 	} else {
 		r = vfio_set_state(device, state, &err);
 		if (r < 0) {
+			if (device->fd >= 0) /* where it was left, or it is told as before */
+				(void)vfio_take_state(device->fd, &device->state);
 			(void)facade_failed(device, &err);
 			return r;
 		}
