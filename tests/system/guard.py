@@ -168,7 +168,7 @@ class Proxy:
 class Host:
     """One QEMU with its guard's socket and folder."""
 
-    def __init__(self, folder, name, words=None, incoming=False, more=()):
+    def __init__(self, folder, name, words=None, incoming=False, more=(), accel=None):
         self.name = name
         self.serial = os.path.join(folder, f"{name}.serial")
         self.qmp = os.path.join(folder, f"{name}.qmp")
@@ -177,7 +177,7 @@ class Host:
         guest = qemu_vm.running(CHECKER, words or WORDS)
         self.qemu = Qemu(*guest, "-qmp", f"unix:{self.qmp},server=on,wait=off",
                          *(["-incoming", "defer"] if incoming else []), *more,
-                         serial=self.serial, accel=qemu_vm.fastest()[0])
+                         serial=self.serial, accel=accel or qemu_vm.fastest()[0])
 
     def status(self):
         """Its run state; "gone" without a process."""
