@@ -34,13 +34,8 @@ modules_debian()
 	compile "$1"
 }
 
-modules_next()
-{
-	modules_debian "$1"
-}
-
 # And with a vfio that has cdev and iommufd under it.
-modules_iommufd()
+vfio_with_iommufd()
 {
 	from=$kernel/source
 	sample_drivers "$1"
@@ -54,9 +49,17 @@ modules_iommufd()
 		sed -n '/^#ifdef CONFIG_INTERVAL_TREE_SPAN_ITER/,/^#endif/p' \
 			"$from/lib/interval_tree.c" | grep -v EXPORT_SYMBOL
 	} >"$1/iommufd/span_iter.c"
-	printf '#include <linux/module.h>\nMODULE_LICENSE("GPL v2");\n' >"$1/iommufd/iova_license.c"
-	cat "$lab/modules/samples.mk" "$lab/modules/iommufd.mk" >"$1/Makefile"
+	printf '#include <linux/module.h>\n%s\n%s\n' 'MODULE_LICENSE("GPL v2");' \
+		'MODULE_DESCRIPTION("bitmaps of the user");' >"$1/iommufd/iova_license.c"
+	cat "$lab/modules/samples.mk" "$lab/modules/iommufd-$(lab_version).mk" \
+		"$lab/modules/iommufd.mk" >"$1/Makefile"
 	compile "$1"
+}
+
+# 6.12 of 6.12.95+deb12-amd64; the iommufd of those that have a file of it here can be built.
+lab_version()
+{
+	echo "$release" | cut -d. -f1,2
 }
 
 # Of what lab/build builds, what lab/run calls kernels.
@@ -64,7 +67,10 @@ kernel_names()
 {
 	case $kernels in
 	stable) echo debian iommufd ;;
-	next) echo next ;;
+	next)
+		echo next
+		[ ! -e "$lab/modules/iommufd-$(lab_version).mk" ] || echo next-iommufd
+		;;
 	esac
 }
 
@@ -76,7 +82,10 @@ build_modules()
 	for name in $(kernel_names); do
 		rm -rf "${kernel:?}/$name"
 		mkdir -p "$kernel/$name"
-		"modules_$name" "$kernel/$name"
+		case $name in
+		*iommufd) vfio_with_iommufd "$kernel/$name" ;;
+		*) modules_debian "$kernel/$name" ;;
+		esac
 	done
 	rm -f "$kernel/initrd.key"
 	echo "$key" >"$kernel/modules.key"

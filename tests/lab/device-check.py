@@ -13,9 +13,10 @@ import re
 import sys
 
 KERNELS = {"iommufd": "with iommufd and cdev", "debian": "as Debian ships it",
-           "next": "Debian's newest"}
+           "next": "Debian's newest", "next-iommufd": "Debian's newest with iommufd and cdev"}
 GROUPS_ONLY = {"debian", "next"}  # no cdev; and the DMA log cannot be read
-LINUX = {"iommufd": r"on Linux {}", "debian": r"on Linux {}", "next": r"newest is Linux {}"}
+LINUX = {"iommufd": r"on Linux {}", "debian": r"on Linux {}", "next": r"newest is Linux {}",
+         "next-iommufd": r"newest is Linux {}"}
 NUMBER = r"[0-9.]*[0-9]"
 VERDICTS = ("pass", "fail", "warn", "known-quirk", "skip")  # in the order of the table
 NO_CDEV = "| {} | cdev | | | | | | 4: it has no cdev | |"

@@ -12,15 +12,19 @@ for word; do
 	case $word in
 	--write) write=--write ;;
 	mtty | labdma) card=$word ;;
-	iommufd | debian | next) kernels="$kernels $word" ;;
+	iommufd | debian | next | next-iommufd) kernels="$kernels $word" ;;
 	*) fail "no card and no kernel: '$word'" ;;
 	esac
 done
 if [ -z "$card" ] || [ -z "$kernels" ]; then
-	fail "usage: device-check.sh mtty|labdma [--write] iommufd|debian|next..."
+	fail "usage: device-check.sh mtty|labdma [--write] iommufd|debian|next|next-iommufd..."
 fi
-case $kernels in *next*) requires_lab next ;; esac
-case $kernels in *iommufd* | *debian*) requires_lab ;; esac
+for kernel in $kernels; do
+	case $kernel in
+	next | next-iommufd) requires_lab "$kernel" ;;
+	*) requires_lab ;;
+	esac
+done
 
 cat >"$tmp/inside.sh" <<'INSIDE'
 set -eu

@@ -13,8 +13,8 @@ HF_TESTS_SYSTEM=${HF_TESTS_SYSTEM:-$HF_TESTS_LAB/../system}
 export HF_TESTS_LAB
 . "$HF_TESTS_SYSTEM/functions.sh"
 
-# requires_lab [next]: skip where the lab, or its newest kernel, cannot be had, or not in a few
-# minutes (`make lab` takes what it needs).
+# requires_lab [next|next-iommufd]: skip where the lab, or its newest kernel, or that one with
+# iommufd, cannot be had, or not in a few minutes (`make lab` takes what it needs).
 requires_lab()
 {
 	status_=0

@@ -1,17 +1,17 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# vfio-device.sh [next]: the backend for kernel devices on real kernels: by group and by cdev on the
-# one with iommufd, and by group on Debian's own; next: by group on Debian's newest. Devices of the
-# kernel's sample driver (vfio-device.c), ones that do DMA (vfio-device-dma.c), and a PCI function
-# behind an IOMMU (vfio-device-pci.c).
+# vfio-device.sh [next|next-iommufd]: the backend for kernel devices on real kernels: by group and
+# by cdev on the one with iommufd, and by group on Debian's own; or on Debian's newest, by group as
+# it comes, and by both with iommufd. Devices of the kernel's sample driver (vfio-device.c), ones
+# that do DMA (vfio-device-dma.c), and a PCI function behind an IOMMU (vfio-device-pci.c).
 . "${HF_TESTS_LAB:-$(dirname "$0")}/functions.sh"
 VFIO_DEVICE=${VFIO_DEVICE:-$HF_TOP/build/tests/lab/vfio-device}
 VFIO_DEVICE_DMA=${VFIO_DEVICE_DMA:-$HF_TOP/build/tests/lab/vfio-device-dma}
 VFIO_DEVICE_PCI=${VFIO_DEVICE_PCI:-$HF_TOP/build/tests/lab/vfio-device-pci}
 case ${1:-} in
-'' | next) ;;
-*) fail "usage: vfio-device.sh [next]" ;;
+'' | next | next-iommufd) ;;
+*) fail "usage: vfio-device.sh [next|next-iommufd]" ;;
 esac
 # shellcheck disable=SC2086 # none, or a word
 requires_lab ${1:-}
@@ -45,9 +45,11 @@ in_kernel()
 	file_lacks "$tmp/lab.out" '^not ok'
 	equals "tests on $kernel" "$(grep -c '^ok ' "$tmp/lab.out")" $((21 * $#))
 }
-if [ "${1:-}" = next ]; then
-	in_kernel next group
-else
+case ${1:-} in
+next) in_kernel next group ;;
+next-iommufd) in_kernel next-iommufd group cdev ;;
+*)
 	in_kernel iommufd group cdev
 	in_kernel debian group
-fi
+	;;
+esac

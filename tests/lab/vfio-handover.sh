@@ -1,12 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# vfio-handover.sh short|long|next: handovers of guests that have a real device of the kernel's,
-# there and back, and with a target that refuses (vfio-handover.py): the thread guest and a nested
-# KVM guest, by group and by cdev, on both kernels. short has each of these once, long all of each;
-# next is for Debian's newest kernel.
+# vfio-handover.sh short|long|next|next-iommufd: handovers of guests that have a real device of the
+# kernel's, there and back, and with a target that refuses (vfio-handover.py): the thread guest and
+# a nested KVM guest, by group and by cdev, on both kernels. short has each of these once, long all
+# of each; next is for Debian's newest kernel, next-iommufd for that with iommufd, by cdev.
 . "${HF_TESTS_LAB:-$(dirname "$0")}/functions.sh"
-if [ "${1:-}" = next ]; then requires_lab next; else requires_lab; fi
+case ${1:-} in
+next | next-iommufd) requires_lab "$1" ;;
+*) requires_lab ;;
+esac
 
 # in_kernel KERNEL WORDS...: each of them the words of vfio-handover.py for one guest.
 in_kernel()
@@ -50,5 +53,8 @@ long)
 next)
 	in_kernel next "kvm group $few" "kvm group $dma $host" "thread group $dma"
 	;;
-*) fail "usage: vfio-handover.sh short|long|next" ;;
+next-iommufd)
+	in_kernel next-iommufd "kvm cdev $few" "kvm cdev $dma $host" "thread cdev $dma"
+	;;
+*) fail "usage: vfio-handover.sh short|long|next|next-iommufd" ;;
 esac
