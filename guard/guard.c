@@ -156,6 +156,12 @@ static int on_planned(void *ctx, const struct facade_plan *plan, struct hf_error
 	return guard_note_write(guard->note_path, &guard->note, err);
 }
 
+static void remark(struct guard *guard, const char *what, const char *why)
+{
+	if (guard->listener.remark)
+		guard->listener.remark(guard->listener.ctx, what, why);
+}
+
 static int open_side(struct guard *guard, struct hf_error *err)
 {
 	const struct guard_options *options = &guard->options;
@@ -183,21 +189,24 @@ static int open_side(struct guard *guard, struct hf_error *err)
 
 		int r = guard_target_init(&guard->target, guard->qemu, &target, err);
 
-		if (r == 0 && guard->target.unproved[0] && guard->listener.unproved)
-			guard->listener.unproved(guard->listener.ctx, guard->target.unproved);
+		if (r == 0 && guard->target.unproved[0])
+			remark(guard, "VFIO devices are not proved", guard->target.unproved);
 		return r;
 	}
 }
 
-/* The longest wait for QEMU: its load may take as long as a device's, and the link may be lost in
- * it. */
+/*
+ * The longest wait for QEMU: its load may take as long as a device's, and the link may be lost in
+ * it. A little less than the session waits: then it is said what was waited for.
+ */
 static void set_wait(struct guard *guard)
 {
 	const struct guard_options *options = &guard->options;
 	uint64_t us = (options->device_us ? options->device_us : LINK_US) +
-		      (options->link_us ? options->link_us : LINK_US) - SLACK_US / 3;
+		      (options->link_us ? options->link_us : LINK_US);
 
-	guard->side.wait_ns = us * 1000;
+	guard->side.wait_ns = (us - us / 24) * 1000;
+	qemu_wait_at_most(guard->qemu, guard->side.wait_ns);
 }
 
 static int open_ledger(struct guard *guard, struct hf_error *err)
@@ -575,6 +584,8 @@ int guard_run(struct guard *guard, int cancel_fd, enum hf_outcome *ret_outcome,
 	case HF_OUTCOME_NONE:
 		break;
 	}
+	if (qemu_was_killed(guard->qemu))
+		remark(guard, "QEMU was killed", "told to quit, it has not");
 	if (guard->link)
 		(void)link_finish(guard->link, LINK_SESSION, FINISH_US);
 	if (r < 0 && !err->code)

@@ -42,8 +42,8 @@ struct guard_listener {
 	void (*listening)(void *ctx, const char *uri); /* target: where */
 	void (*event)(void *ctx, const struct hf_event *event); /* the session's */
 	void (*link)(void *ctx, const char *what, const char *text); /* "lost", "back", ... */
-	/* target: its VFIO devices are trusted, not proved (guard_options.trust): why */
-	void (*unproved)(void *ctx, const char *why);
+	/* Something was not done as it should be: what, and why. */
+	void (*remark)(void *ctx, const char *what, const char *why);
 	void (*copy)(void *ctx, uint64_t remaining, uint64_t total); /* bytes of RAM; each second */
 	void *ctx;
 };

@@ -5,10 +5,13 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "guard/clock.h"
 #include "guard/fail.h"
@@ -16,6 +19,7 @@
 
 #define CALL_MS 30000u /* QEMU answers late when its main loop moves much at once */
 #define GREET_MS 10000u
+#define KILL_MS 60000 /* the kernel may have much memory to free */
 #define LOOK_MS 200 /* between two looks while it says nothing: an event may be another call's */
 
 struct qemu {
@@ -24,6 +28,9 @@ struct qemu {
 	char address[HF_URI_MAX];
 	char version[QEMU_NAME_MAX];
 	pid_t pid;
+	int pidfd; /* of it; -1: not known */
+	unsigned int patience_ms; /* for an answer */
+	bool killed;
 };
 
 static int code_of(const struct hf_error *err)
@@ -39,7 +46,7 @@ static json_t *call(struct qemu *qemu, const char *command, json_t *arguments, s
 	json_t *answer;
 
 	(void)pthread_mutex_lock(&qemu->lock);
-	answer = qmp_client_call(qemu->client, command, arguments, CALL_MS, &own);
+	answer = qmp_client_call(qemu->client, command, arguments, qemu->patience_ms, &own);
 	(void)pthread_mutex_unlock(&qemu->lock);
 	if (!answer)
 		(void)guard_fail(err, code_of(&own), 0, "QEMU at %.80s: %s: %s", qemu->address,
@@ -78,7 +85,7 @@ int qemu_give(struct qemu *qemu, const char *name, int fd, struct hf_error *err)
 
 	(void)pthread_mutex_lock(&qemu->lock);
 	answer = qmp_client_call_fd(qemu->client, "getfd", json_pack("{s:s}", "fdname", name), fd,
-				    CALL_MS, &own);
+				    qemu->patience_ms, &own);
 	(void)pthread_mutex_unlock(&qemu->lock);
 	if (!answer)
 		return guard_fail(err, code_of(&own), 0, "QEMU at %.80s: getfd: %s", qemu->address,
@@ -145,6 +152,8 @@ int qemu_open(const char *address, struct qemu **ret_qemu, struct hf_error *err)
 	if (!qemu)
 		return guard_fail(err, HF_E_NO_MEMORY, ENOMEM, "a QEMU");
 	(void)pthread_mutex_init(&qemu->lock, NULL); /* cannot fail without attributes */
+	qemu->pidfd = -1;
+	qemu->patience_ms = CALL_MS;
 	(void)snprintf(qemu->address, sizeof(qemu->address), "%s", address);
 	r = qmp_client_open(address, GREET_MS, &qemu->client, &own);
 	if (r < 0)
@@ -156,6 +165,8 @@ int qemu_open(const char *address, struct qemu **ret_qemu, struct hf_error *err)
 		return r;
 	}
 	qemu->pid = peer_of(qmp_client_fd(qemu->client));
+	if (qemu->pid)
+		qemu->pidfd = (int)syscall(SYS_pidfd_open, qemu->pid, 0);
 	*ret_qemu = qemu;
 	return 0;
 }
@@ -165,9 +176,18 @@ struct qemu *qemu_close(struct qemu *qemu)
 	if (!qemu)
 		return NULL;
 	(void)qmp_client_close(qemu->client);
+	if (qemu->pidfd >= 0)
+		(void)close(qemu->pidfd);
 	(void)pthread_mutex_destroy(&qemu->lock);
 	free(qemu);
 	return NULL;
+}
+
+void qemu_wait_at_most(struct qemu *qemu, uint64_t ns)
+{
+	uint64_t ms = ns / GUARD_NS_PER_MS;
+
+	qemu->patience_ms = ms < CALL_MS ? (unsigned int)ms : CALL_MS;
 }
 
 const char *qemu_version(const struct qemu *qemu)
@@ -291,6 +311,31 @@ int qemu_wait(struct qemu *qemu, bool (*done)(const struct qemu_migration *migra
 	}
 }
 
+/* Its process is gone when this returns 0. */
+static int kill_it(struct qemu *qemu, struct hf_error *err)
+{
+	struct pollfd fd = { .fd = qemu->pidfd, .events = POLLIN };
+
+	if (qemu->pidfd < 0)
+		return guard_fail(err, HF_E_DEADLINE, 0,
+				  "QEMU at %.80s was told to quit, and has not", qemu->address);
+	if (syscall(SYS_pidfd_send_signal, qemu->pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
+		return guard_fail(err, HF_E_SYSTEM, errno,
+				  "QEMU at %.80s was told to quit, and has not; killing process %d",
+				  qemu->address, (int)qemu->pid);
+	if (poll(&fd, 1, KILL_MS) != 1)
+		return guard_fail(err, HF_E_DEADLINE, 0,
+				  "QEMU at %.80s was killed, and process %d has not ended",
+				  qemu->address, (int)qemu->pid);
+	qemu->killed = true;
+	return 0;
+}
+
+bool qemu_was_killed(const struct qemu *qemu)
+{
+	return qemu->killed;
+}
+
 int qemu_quit(struct qemu *qemu, uint64_t deadline_ns, struct hf_error *err)
 {
 	struct hf_error own = { 0 };
@@ -300,9 +345,7 @@ int qemu_quit(struct qemu *qemu, uint64_t deadline_ns, struct hf_error *err)
 		struct pollfd fd = { .fd = qmp_client_fd(qemu->client), .events = POLLIN };
 
 		if (guard_now_ns() >= deadline_ns)
-			return guard_fail(err, HF_E_DEADLINE, 0,
-					  "QEMU at %.80s was told to quit, and has not",
-					  qemu->address);
+			return kill_it(qemu, err);
 		(void)poll(&fd, 1, LOOK_MS);
 		r = drain_events(qemu, &own);
 		if (r > 0)
@@ -310,6 +353,8 @@ int qemu_quit(struct qemu *qemu, uint64_t deadline_ns, struct hf_error *err)
 	}
 	if (own.code == HF_E_CONNECTION_LOST)
 		return 0;
+	if (own.code == HF_E_DEADLINE)
+		return kill_it(qemu, err);
 	if (err && !err->code)
 		*err = own;
 	return code_of(&own);

@@ -26,6 +26,10 @@ int qemu_open(const char *address, struct qemu **ret_qemu, struct hf_error *err)
 /* Takes NULL, returns NULL. QEMU itself is left as it is. */
 struct qemu *qemu_close(struct qemu *qemu);
 
+/* For an answer; a QEMU at work may take long (default: 30 s, which is the most). Before others
+ * call. */
+void qemu_wait_at_most(struct qemu *qemu, uint64_t ns);
+
 const char *qemu_version(const struct qemu *qemu); /* "7.2.22" */
 
 /* The process behind the socket; 0 if that cannot be known (TCP). */
@@ -73,8 +77,13 @@ int qemu_wait(struct qemu *qemu, bool (*done)(const struct qemu_migration *migra
 /* Statuses of a migration that has ended, well or not. */
 bool qemu_ended(const struct qemu_migration *migration);
 
-/* Tell it to end, and wait until it has; one that is gone already has. Errors: HF_E_DEADLINE. */
+/*
+ * Tell it to end, and wait until it has; one that is gone already has. One that does not answer, or
+ * has not ended by the deadline, is killed, if its process is known: who asks for its end needs
+ * that it never runs its guest again. Errors: HF_E_DEADLINE, HF_E_SYSTEM (it cannot be killed).
+ */
 int qemu_quit(struct qemu *qemu, uint64_t deadline_ns, struct hf_error *err);
+bool qemu_was_killed(const struct qemu *qemu);
 
 /* A capability, switched on or off; one that it does not have: HF_E_UNSUPPORTED. */
 int qemu_capability(struct qemu *qemu, const char *name, bool on, struct hf_error *err);

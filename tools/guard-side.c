@@ -94,9 +94,9 @@ static void on_link(void *ctx, const char *what, const char *text)
 	say(ctx, words, text);
 }
 
-static void on_unproved(void *ctx, const char *why)
+static void on_remark(void *ctx, const char *what, const char *why)
 {
-	say(ctx, "VFIO devices are not proved", why);
+	say(ctx, what, why);
 }
 
 static void on_copy(void *ctx, uint64_t remaining, uint64_t total)
@@ -187,7 +187,7 @@ int side_open(struct side *side)
 	const struct guard_listener listener = { .listening = on_listening,
 						 .event = on_event,
 						 .link = on_link,
-						 .unproved = on_unproved,
+						 .remark = on_remark,
 						 .copy = on_copy,
 						 .ctx = side };
 	int r;

@@ -392,6 +392,19 @@ def not_incoming(folder):
         it.source.works()
 
 
+def stands_still(folder):
+    """The target's QEMU does not even answer when it is told to quit."""
+    with Pair(folder) as it:
+        deadlines = ["--device-deadline", "2", "--link-deadline", "2"]
+        guards = it.guards([*deadlines, "--deadline", "2"], deadlines)
+        guards[1].wait("device", "qemu: .* -> RESUMING")
+        it.target.qemu.process.send_signal(signal.SIGSTOP)
+        guards[0].end(HOME)
+        guards[1].end(1)
+        check(guards[1].said("QEMU was killed"), str(guards[1]))
+        it.is_home()
+
+
 def foreign_capability(folder):
     with Pair(folder) as it:
         it.source.qemu.capabilities(["postcopy-ram"])
@@ -599,6 +612,7 @@ SUITES = {
         "no incoming QEMU": not_incoming,
         "a capability that is in the way": foreign_capability,
         "cancelled": cancelled,
+        "the target's QEMU stands still": stands_still,
         "QEMU's listening": refused("Input/output error|RESUMING", target=[
             "--filter", "fault:device[0].set_state=RESUMING:1"]),
         "QEMU's load": refused("RESUMING -> STOP", target=[
@@ -619,6 +633,10 @@ SUITES = {
         "cut for 1 s at the switchover": link_cut(1, "OFFERING"),
         "cut for 5 s at the switchover": link_cut(5, "PROVING"),
         "cut for good": link_gone,
+    },
+    "link-30": {
+        "cut for 30 s in the copy": link_cut(30, "PRECOPY"),
+        "cut for 30 s at the switchover": link_cut(30, "OFFERING"),
     },
     "struck-guards": {
         "a restart that finds another's record": restart_of_another,
