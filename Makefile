@@ -12,8 +12,8 @@ JOBS := $(shell nproc 2>/dev/null || echo 1)
 FUZZERS = body frame guard-link inspect ledger order record stream-header vfio-user-client vfio-user-message vfio-user-server
 C_FILES = $(shell git ls-files '*.c' '*.h' 2>/dev/null)
 
-.PHONY: all help deps deps-all deps-lab demo check check-all check-campaign check-asan check-tsan \
-	lab check-lab fuzz format check-format tidy cppcheck analyze man install bench clean
+.PHONY: all help deps deps-all deps-lab demo check check-all check-campaign check-guard-campaign \
+	check-asan check-tsan lab check-lab fuzz format check-format tidy cppcheck analyze man install bench clean
 all: $(BUILD)/build.ninja
 	ninja -C $(BUILD) -j $(JOBS)
 
@@ -26,6 +26,7 @@ help:
 	@echo 'make check      install what is missing, build, pass all tests (also under sanitizers)'
 	@echo 'make deps       install what is missing for the two above'
 	@echo 'make check-all  check, the long campaigns, cppcheck, clang-tidy, gcc -fanalyzer, a minute of each fuzzer'
+	@echo 'make check-guard-campaign    the same with guards and two unmodified QEMUs'
 	@echo 'make check-campaign [CAMPAIGN_RUNS=1000] [CAMPAIGN_SEED=1]    handovers with faults, judged from outside'
 	@echo 'make check-asan, make check-tsan    unit, sim and fuzz suites under one sanitizer'
 	@echo 'make lab        fetch and build the lab, a machine with real VFIO (docs/lab.md)'
@@ -64,6 +65,12 @@ check-campaign: deps
 		HOLDFAST_TEST_CLOCK_LIB=$(abspath $(BUILD))/tests/system/campaign-clock.so \
 		/usr/bin/env python3 tests/system/campaign.py --runs $(CAMPAIGN_RUNS) \
 		--seed $(CAMPAIGN_SEED) $(CAMPAIGN_FLAGS)
+
+# Two thirds of an hour; GUARD_CAMPAIGN_FLAGS=--alone: two QEMUs without guards, ten minutes.
+check-guard-campaign: deps
+	@$(MAKE) --no-print-directory all
+	@HOLDFAST=$(abspath $(BUILD))/holdfast CHECKER=$(abspath $(BUILD))/guest/checker.elf \
+		/usr/bin/env python3 tests/system/guard_campaign.py $(GUARD_CAMPAIGN_FLAGS)
 
 check-asan check-tsan: check-%: deps
 	@tests/check.sh $(BUILD) $(JOBS) $*
