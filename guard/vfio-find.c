@@ -101,19 +101,19 @@ static int look(struct vfio_found *found, pid_t pid, int folder, const char *nam
 		struct hf_error *err)
 {
 	int number = (int)strtol(name, NULL, 10);
-	char link[32];
+	char link[128];
 	struct stat node;
-	ssize_t length;
+	ssize_t length = readlinkat(folder, name, link, sizeof(link) - 1);
 
-	if (fstatat(folder, name, &node, 0) == 0 && S_ISCHR(node.st_mode))
-		return look_at_node(found, pid, number, node.st_rdev, err);
-	length = readlinkat(folder, name, link, sizeof(link) - 1);
 	if (length <= 0)
 		return 0; /* a folder's own names, or it was closed meanwhile */
 	link[length] = 0;
-	if (strcmp(link, "anon_inode:[vfio-device]") != 0)
-		return 0;
-	return add_device(found, pid, number, path_of_descriptor(pid, number), err);
+	if (strcmp(link, "anon_inode:[vfio-device]") == 0)
+		return add_device(found, pid, number, path_of_descriptor(pid, number), err);
+	/* Others are not touched: a disk's server may not answer. */
+	if (strstr(link, "vfio") && fstatat(folder, name, &node, 0) == 0 && S_ISCHR(node.st_mode))
+		return look_at_node(found, pid, number, node.st_rdev, err);
+	return 0;
 }
 
 /* ---- all of them --------------------------------------------------------------------------- */
