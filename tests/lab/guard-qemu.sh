@@ -34,7 +34,7 @@ in_kernel()
 
 two='there first second'
 all='alone alone-proof alone-start cont there-and-back local proof start start-late breaks back'
-all="$all unseen"
+all="$all unseen source-begins source-stops"
 case ${1:-short} in
 short) in_kernel iommufd "cdev 1 alone-proof proof there" ;;
 long)
