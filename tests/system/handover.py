@@ -638,7 +638,7 @@ SUITES = {
 def run_one(settings, function):
     test = None
     try:
-        test = Test(**settings)
+        test = settings.pop("kind", Test)(**settings)
         function(test)
     except Exception as why:  # every failure is a result
         if test:
