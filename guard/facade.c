@@ -319,8 +319,8 @@ static int take_shape(struct qemu *qemu, struct shape *shape, struct hf_error *e
 	return r;
 }
 
-int facade_describe(struct qemu *qemu, const struct facade_plan *plan, char *buf, uint32_t capacity,
-		    uint32_t *ret_length, struct hf_error *err)
+int facade_describe(struct qemu *qemu, const struct facade_plan *plan, json_t *settings, char *buf,
+		    uint32_t capacity, uint32_t *ret_length, struct hf_error *err)
 {
 	struct shape shape;
 	int r = take_shape(qemu, &shape, err);
@@ -332,6 +332,8 @@ int facade_describe(struct qemu *qemu, const struct facade_plan *plan, char *buf
 	object = json_pack("{s:s,s:s,s:I,s:I,s:i,s:b}", "qemu", qemu_version(qemu), "machine",
 			   shape.machine, "memory", shape.memory, "cpus", shape.cpus, "multifd",
 			   (int)plan->multifd, "runs", plan->runs);
+	if (settings)
+		(void)json_object_set(object, "settings", settings);
 	length = json_dumpb(object, buf, capacity, JSON_COMPACT | JSON_SORT_KEYS);
 	json_decref(object);
 	if (length == 0 || length > capacity)
@@ -341,7 +343,7 @@ int facade_describe(struct qemu *qemu, const struct facade_plan *plan, char *buf
 }
 
 int facade_compare(struct qemu *qemu, const char *shape, uint32_t length,
-		   struct facade_plan *ret_plan, struct hf_error *err)
+		   struct facade_plan *ret_plan, json_t **ret_settings, struct hf_error *err)
 {
 	json_t *theirs = json_loadb(shape, length, 0, NULL);
 	json_int_t multifd = -1, memory = 0, cpus = 0;
@@ -372,6 +374,7 @@ int facade_compare(struct qemu *qemu, const char *shape, uint32_t length,
 			       (long long)cpus, (long long)ours.cpus);
 	if (r == 0)
 		*ret_plan = (struct facade_plan){ .multifd = (uint32_t)multifd, .runs = runs != 0 };
+	*ret_settings = r == 0 ? json_incref(json_object_get(theirs, "settings")) : NULL;
 	json_decref(theirs);
 	return r;
 }

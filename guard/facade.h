@@ -96,10 +96,11 @@ struct facade_plan {
 	bool runs; /* the guest, at the source; one that is paused stays so */
 };
 
-int facade_describe(struct qemu *qemu, const struct facade_plan *plan, char *buf, uint32_t capacity,
-		    uint32_t *ret_length, struct hf_error *err);
-/* HF_E_MISMATCH names what differs. */
+/* settings: of settings_read(); NULL: none are told. */
+int facade_describe(struct qemu *qemu, const struct facade_plan *plan, json_t *settings, char *buf,
+		    uint32_t capacity, uint32_t *ret_length, struct hf_error *err);
+/* HF_E_MISMATCH names what differs. *ret_settings: what was told of them, the caller's; or NULL. */
 int facade_compare(struct qemu *qemu, const char *shape, uint32_t length,
-		   struct facade_plan *ret_plan, struct hf_error *err);
+		   struct facade_plan *ret_plan, json_t **ret_settings, struct hf_error *err);
 
 #endif

@@ -11,6 +11,7 @@
 
 #include "guard/clock.h"
 #include "guard/fail.h"
+#include "guard/settings.h"
 
 #define MAIN 0u /* the stream of QEMU's main connection: it is the first that it makes */
 #define HOLD "holdfast"
@@ -304,8 +305,14 @@ static int machine_describe(void *self, void *buf, uint32_t capacity, uint32_t *
 {
 	const struct guard_source *source = self;
 	const struct facade_plan plan = { .multifd = source->options.multifd, .runs = source->ran };
+	struct hf_error own = { 0 };
+	json_t *settings = settings_read(source->side.qemu, &own);
+	int r = settings ? facade_describe(source->side.qemu, &plan, settings, buf, capacity,
+					   ret_length, &own)
+			 : own.code;
 
-	return facade_describe(source->side.qemu, &plan, buf, capacity, ret_length, err);
+	json_decref(settings);
+	return r < 0 ? guard_fail(err, r, own.cause, "%s", own.text) : r;
 }
 
 /* A restart's: what was kept is of this very QEMU. */
@@ -313,8 +320,11 @@ static int machine_check(void *self, const void *shape, uint32_t length, struct 
 {
 	const struct guard_source *source = self;
 	struct facade_plan plan;
+	json_t *settings = NULL;
+	int r = facade_compare(source->side.qemu, shape, length, &plan, &settings, err);
 
-	return facade_compare(source->side.qemu, shape, length, &plan, err);
+	json_decref(settings);
+	return r;
 }
 
 /* QEMU has stopped it already; that is what is checked. */
@@ -467,6 +477,9 @@ static int look(struct guard_source *source, struct hf_error *err)
 	capability = qemu_capability_on(qemu, foreign, &own);
 	if (own.code)
 		return guard_fail(err, own.code, 0, "%s", own.text);
+	r = settings_check(qemu, "source", &own);
+	if (r < 0)
+		return guard_fail(err, r, 0, "%s", own.text);
 	if (capability)
 		return guard_fail(err, HF_E_UNSUPPORTED, 0,
 				  "the source's QEMU has its migration capability %s on, with "

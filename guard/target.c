@@ -10,6 +10,7 @@
 
 #include "guard/clock.h"
 #include "guard/fail.h"
+#include "guard/settings.h"
 #include "guard/vfio-take.h"
 
 #define MAIN 0u
@@ -108,6 +109,8 @@ static int prepare(struct guard_target *target, struct hf_error *err)
 	if (r == 0 && qemu_capability(qemu, "late-block-activate", true, &late) < 0 &&
 	    late.code != HF_E_UNSUPPORTED)
 		r = guard_fail(err, late.code, 0, "%s", late.text);
+	if (r == 0)
+		r = settings_apply(qemu, target->settings, err);
 	if (r == 0)
 		r = qemu_capability(qemu, "multifd", target->plan.multifd > 0, err);
 	if (r == 0 && target->plan.multifd > 0)
@@ -406,14 +409,17 @@ static int machine_describe(void *self, void *buf, uint32_t capacity, uint32_t *
 {
 	const struct guard_target *target = self;
 
-	return facade_describe(target->side.qemu, &target->plan, buf, capacity, ret_length, err);
+	return facade_describe(target->side.qemu, &target->plan, NULL, buf, capacity, ret_length,
+			       err);
 }
 
 static int machine_check(void *self, const void *shape, uint32_t length, struct hf_error *err)
 {
 	struct guard_target *target = self;
-	int r = facade_compare(target->side.qemu, shape, length, &target->plan, err);
+	int r;
 
+	json_decref(target->settings);
+	r = facade_compare(target->side.qemu, shape, length, &target->plan, &target->settings, err);
 	if (r == 0 && target->options.planned)
 		r = target->options.planned(target->options.ctx, &target->plan, err);
 	return r;
@@ -539,6 +545,9 @@ int guard_target_init(struct guard_target *target, struct qemu *qemu,
 				  "the target's QEMU is in the state %s: it must have been started "
 				  "with -incoming defer",
 				  state);
+	r = settings_check(qemu, "target", err);
+	if (r < 0)
+		return r;
 	r = take_devices(target, &unseen);
 	if (r < 0 && !options->trust)
 		return guard_fail(err, r, 0, "%s", unseen.text);
@@ -552,6 +561,7 @@ int guard_target_init(struct guard_target *target, struct qemu *qemu,
 void guard_target_done(struct guard_target *target)
 {
 	facade_done(&target->side);
+	json_decref(target->settings);
 	(void)pthread_mutex_destroy(&target->lock);
 	(void)pthread_cond_destroy(&target->changed);
 }

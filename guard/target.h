@@ -26,6 +26,7 @@ struct guard_target {
 	struct facade_side side;
 	struct guard_target_options options;
 	struct facade_plan plan; /* the source's, from its greeting on */
+	json_t *settings; /* its QEMU's (settings.h) */
 	atomic_bool quit; /* QEMU was told to end, or has */
 	char unproved[HF_ERROR_TEXT_MAX]; /* why its VFIO devices are not; "": they are */
 	/* What the load is like; under lock. */

@@ -37,10 +37,9 @@ static void say(const struct side *side, const char *what, const char *text)
 
 static void on_listening(void *ctx, const char *uri)
 {
-	const struct side *side = ctx;
+	struct side *side = ctx;
 
-	guard_control_listening(side->control, uri);
-	say(side, "listening", uri);
+	(void)snprintf(side->listening, sizeof(side->listening), "%s", uri);
 }
 
 static void on_event(void *ctx, const struct hf_event *event)
@@ -199,6 +198,11 @@ int side_open(struct side *side)
 	r = guard_new(&side->options, &listener, &side->guard, &side->err);
 	if (r == 0)
 		guard_control_begin(side->control, side->options.uri, side->guard);
+	/* Who hears of it may ask the control socket at once. */
+	if (r == 0 && side->listening[0]) {
+		guard_control_listening(side->control, side->listening);
+		say(side, "listening", side->listening);
+	}
 	return r;
 }
 

@@ -19,6 +19,7 @@ struct side {
 	/* The rest is zero at first. */
 	struct guard_control *control;
 	struct guard *guard;
+	char listening[HF_URI_MAX]; /* target: where; "": not yet */
 	struct hf_error err;
 	enum hf_outcome outcome;
 	int result;

@@ -416,6 +416,36 @@ def foreign_capability(folder):
         it.source.works()
 
 
+def settings(folder):
+    """What the source's user has set, and the target's has not: the target gets it."""
+    with Pair(folder) as it:
+        it.source.qemu.capabilities(["xbzrle", "validate-uuid"])
+        it.target.qemu.capabilities(["xbzrle", "release-ram"])
+        it.source.qemu.parameters(multifd_compression="zlib")
+        guards = it.guards(["--multifd", "2"])
+        guards[1].wait("device", "qemu: .* -> RESUMING")
+        on = {item["capability"]
+              for item in it.target.qemu.ask("query-migrate-capabilities") if item["state"]}
+        check({"validate-uuid", "xbzrle"} <= on, f"on at the target: {sorted(on)}")
+        parameters = it.target.qemu.ask("query-migrate-parameters")
+        check(parameters["multifd-compression"] == "zlib", f"{parameters}")
+        guards[0].end(AWAY)
+        guards[1].end(0)
+        it.is_away()
+
+
+def encrypted(folder):
+    """QEMU's own TLS: nobody else reads its return path, and that is said."""
+    with Pair(folder) as it:
+        it.source.qemu.parameters(tls_creds="tls0")
+        target = it.guard_target()
+        source = it.guard_source()
+        source.end(1)
+        check("tls-creds" in str(source), str(source))
+        target.kill()
+        it.source.works()
+
+
 def doubtful(folder):
     """The ledger does not answer: the guest waits, and a restart finds out."""
     with Pair(folder) as it:
@@ -604,6 +634,7 @@ SUITES = {
         "with multifd": moves(["--multifd", "2"]),
         "with many channels": moves(["--multifd", "8", "--channels", "4"]),
         "several vCPUs": moves(more=["-smp", "2"]),
+        "settings of the source's user": settings,
         "there and back": moves(times=4),
         "without a ledger": moves(ledger="none"),
     },
@@ -611,6 +642,7 @@ SUITES = {
         "another machine": unlike,
         "no incoming QEMU": not_incoming,
         "a capability that is in the way": foreign_capability,
+        "QEMU's own TLS": encrypted,
         "cancelled": cancelled,
         "the target's QEMU stands still": stands_still,
         "QEMU's listening": refused("Input/output error|RESUMING", target=[
