@@ -317,7 +317,7 @@ static uint64_t wanted_gpa(struct pci_device *device, uint32_t index)
 	bool decode = (pci_config_u16(device, PCI_COMMAND) & enable) != 0;
 
 	read_register(device, index);
-	return decode && allowed(device->pci, bar, bar->gpa) ? bar->gpa : 0;
+	return decode && power_on(device) && allowed(device->pci, bar, bar->gpa) ? bar->gpa : 0;
 }
 
 int bars_update(struct pci_device *device)

@@ -184,10 +184,10 @@ int pci_config_write(struct pci_device *device, uint32_t offset, const uint8_t *
 {
 	uint16_t old_command = pci_config_u16(device, PCI_COMMAND);
 	uint32_t run = 0; /* of bytes in a row that are the device's */
-	int first = 0;
-	int r;
+	int first, r;
 
 	assert(offset < PCI_CONFIG_SIZE && size <= PCI_CONFIG_SIZE - offset);
+	first = power_before(device, offset, data, size);
 	for (uint32_t i = 0; i < size; i++) {
 		uint32_t at = offset + i;
 		uint8_t writable = device->writable[at];
@@ -205,6 +205,8 @@ int pci_config_write(struct pci_device *device, uint32_t offset, const uint8_t *
 			run = 0;
 		}
 	}
+	r = power_after(device);
+	first = first == 0 ? r : first;
 	r = follow(device, offset, size, old_command);
 	return first == 0 ? r : first;
 }
@@ -325,6 +327,8 @@ static int set_up(struct pci_device *device, struct hf_error *err)
 	if (r == 0)
 		r = host_events_new(&device->host, &device->device, err);
 	if (r == 0)
+		r = power_new(device, err);
+	if (r == 0)
 		r = bars_new(device, err);
 	if (r != 0)
 		return r;
@@ -336,7 +340,7 @@ static int set_up(struct pci_device *device, struct hf_error *err)
  * A machine that is switched on has devices that are, too: what the last user of this one left in
  * it is not its new guest's. One that does not say that it can be reset may refuse.
  */
-static int power_on(struct pci_device *device, struct hf_error *err)
+static int switch_on(struct pci_device *device, struct hf_error *err)
 {
 	const struct hf_device_ops *ops = device->device.ops;
 	struct hf_device_info info;
@@ -380,7 +384,7 @@ int pci_device_new(struct pci *pci, const struct hf_session_device *from,
 	device->index = pci->device_count;
 	device->device = from->device;
 	(void)snprintf(device->name, sizeof(device->name), "%s", from->name);
-	r = power_on(device, err);
+	r = switch_on(device, err);
 	if (r == 0)
 		r = map_memory(device, err);
 	if (r == 0)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * One PCI function: a VFIO-shaped device behind hf_device_ops. Three ideas: its configuration
- * space (pci-device.c), its BARs (pci-bar.c, pci-piece.c), its interrupts (vectors.c, and what the
- * guest sees of them: msix.c, msi.c; its pin: intx.c). Everything here is called with the bus's
- * lock held, or before there are vCPUs.
+ * space (pci-device.c), its BARs (pci-bar.c, pci-piece.c; pci-power.c: when there are none), its
+ * interrupts (vectors.c, and what the guest sees of them: msix.c, msi.c; its pin: intx.c).
+ * Everything here is called with the bus's lock held, or before there are vCPUs.
  */
 #ifndef VMM_PCI_DEVICE_H
 #define VMM_PCI_DEVICE_H
@@ -90,6 +90,11 @@ struct intx {
 	bool pending; /* the guest may not have seen it: it is raised when KVM has them again */
 };
 
+struct power {
+	uint32_t control; /* the register's offset in configuration space; 0: it has none */
+	uint8_t state; /* D0 to D3 */
+};
+
 struct pci_device {
 	struct pci *pci;
 	uint32_t index; /* in pci->devices; the slot is one more */
@@ -104,6 +109,7 @@ struct pci_device {
 	struct msix msix;
 	struct msi msi;
 	struct intx intx;
+	struct power power;
 	struct pci_failure failures[FAILURES];
 	struct host_events host;
 };
@@ -145,9 +151,9 @@ void pci_news(const struct pci *pci);
 int bars_new(struct pci_device *device, struct hf_error *err);
 void bars_free(struct pci_device *device);
 /*
- * Decode what COMMAND and the BAR registers say, and no longer what they said. A failure stops
- * nothing: what KVM does not map traps, what it does not unmap is decoded still, and either is
- * tried again the next time. 0 or the first -errno; pci_failed() has been told of each BAR's.
+ * Decode what COMMAND and the BAR registers say, in D0, and no longer what they said. A failure
+ * stops nothing: what KVM does not map traps, what it does not unmap is decoded still, and either
+ * is tried again the next time. 0 or the first -errno; pci_failed() has been told of each BAR's.
  */
 int bars_update(struct pci_device *device);
 /* The bits of COMMAND for what is decoded, whatever the registers say. */
@@ -164,6 +170,17 @@ void pieces_new(struct pci_device *device, uint32_t index, const struct hf_regio
 void pieces_free(struct bar *bar); /* no memory slot may be left */
 /* Which devices reach by DMA any of it, or all of it; bit i: device i. */
 uint32_t pieces_reached(const struct bar *bar, bool all);
+
+/* ---- pci-power.c ---------------------------------------------------------------------------- */
+
+int power_new(struct pci_device *device, struct hf_error *err);
+bool power_on(const struct pci_device *device); /* it answers at its BARs */
+/*
+ * Around each write of the guest's to configuration space: before the device hears of it, and
+ * after. 0 or -errno.
+ */
+int power_before(struct pci_device *device, uint32_t offset, const uint8_t *data, uint32_t size);
+int power_after(struct pci_device *device);
 
 /* ---- vectors.c ------------------------------------------------------------------------------ */
 

@@ -15,7 +15,6 @@
 
 #define LAYOUT_VERSION 3u
 #define HINTS_MAX 64u
-#define CAP_POWER 0x01u
 #define CAP_EXPRESS 0x10u
 
 /* ---- describe and check --------------------------------------------------------------------- */
@@ -256,19 +255,17 @@ static int load_own(struct pci_device *device, const uint8_t *config, uint32_t o
  */
 static int load_owns(struct pci_device *device, const uint8_t *config, struct hf_error *err)
 {
-	uint32_t power = 0, express = 0;
-	int r = pci_capability(device, CAP_POWER, &power);
+	uint32_t express = 0;
+	int r = pci_capability(device, CAP_EXPRESS, &express);
 
-	if (r == 0)
-		r = pci_capability(device, CAP_EXPRESS, &express);
 	if (r < 0)
 		return fail(err, HF_E_DEVICE_CONFIG, -r, "its capabilities cannot be read");
 
 	if (memcmp(config, device->ids, sizeof(device->ids)) != 0)
 		return fail(err, HF_E_DEVICE_CONFIG, 0, "it is another device at the source");
 	r = load_own(device, config, 0x0c, 2, err); /* cache line size, latency timer */
-	if (r == 0 && power != 0 && power <= PCI_CONFIG_SIZE - 8)
-		r = load_own(device, config, power + 4, 1, err); /* power state */
+	if (r == 0 && device->power.control != 0)
+		r = load_own(device, config, device->power.control, 1, err);
 	if (r == 0 && express != 0 && express <= PCI_CONFIG_SIZE - 0x2c) {
 		r = load_own(device, config, express + 0x08, 2, err); /* device control */
 		if (r == 0 && (config[express + 2] & 0xf) >= 2)

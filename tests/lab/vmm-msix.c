@@ -18,6 +18,7 @@
 #include "vmm/pci-device.h"
 
 /* 82574's registers in BAR 0 (Intel's datasheet, chapter 10.2.4). */
+#define REG_STATUS 0x08u
 #define REG_CTRL_EXT 0x18u
 #define REG_ICS 0xc8u /* raises these causes by software */
 #define REG_IMS 0xd0u
@@ -36,10 +37,12 @@
 
 /* Switches its LAPIC on and counts; it takes no interrupt, so that they are seen in the LAPIC. */
 PROGRAM(counts, "movl $0x1ff, 0xfee000f0; 1: incl 0x200000; jmp 1b");
+/* The same, and keeps what it reads in BAR 0, at REG_STATUS. */
+PROGRAM(reads, "1: mov 0xc0000008, %eax; mov %eax, 0x200004; incl 0x200000; jmp 1b");
 
 static const char *way, *function;
 
-static struct kvm_guest *guest_of_it(void)
+static struct kvm_guest *guest_that(const struct program *program)
 {
 	struct guest_config config = { .serial = "none", .memory_bytes = 8u << 20 };
 	struct hf_session_device device = { .name = "vfio0" };
@@ -47,7 +50,7 @@ static struct kvm_guest *guest_of_it(void)
 	struct kvm_guest *guest;
 	struct hf_error err = { 0 };
 	char uri[128], path[64];
-	int fd = program_image(&counts);
+	int fd = program_image(program);
 
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	(void)snprintf(uri, sizeof(uri), "vfio:%s,path=%s", function, way);
@@ -64,6 +67,11 @@ static struct kvm_guest *guest_of_it(void)
 	guest_stop(guest);
 	config_write(guest, SLOT, 4, 2, 6);
 	return guest;
+}
+
+static struct kvm_guest *guest_of_it(void)
+{
+	return guest_that(&counts);
 }
 
 /* ---- as the guest does it ------------------------------------------------------------------- */
@@ -239,6 +247,42 @@ static void it_goes_off_and_on(void **state)
 	end(guest);
 }
 
+/* What it reads there while it runs. */
+static uint32_t read_while_it_runs(struct kvm_guest *guest)
+{
+	volatile uint32_t *count = guest_at(guest, SCRATCH_GPA), *word = count + 1;
+
+	guest_run(guest);
+	for (uint32_t i = 0; i < 2; i++) /* one that was under way, and a whole one */
+		(void)wait_word_change(count, *count);
+	guest_stop(guest);
+	return *word;
+}
+
+/* The kernel lets nobody reach the BARs of a function that is in D3hot: KVM_RUN would fail. */
+static void asleep_it_reads_as_ones(void **state)
+{
+	struct kvm_guest *guest = guest_that(&reads);
+	uint32_t power = 0, status;
+
+	(void)state;
+	assert_int_equal(pci_capability(guest->pci.devices[0], 0x01, &power), 0);
+	assert_true(power != 0);
+	assert_int_equal(it(guest)->bars[0].mapped_gpa, BAR0_GPA);
+	status = read_while_it_runs(guest);
+	assert_int_not_equal(status, 0xffffffff);
+	assert_int_equal(status, mmio_read(guest, BAR0_GPA + REG_STATUS));
+	for (uint32_t i = 0; i < 2; i++) {
+		config_write(guest, SLOT, power + 4, 2, 3);
+		assert_int_equal(config_read(guest, SLOT, power + 4, 2) & 3, 3);
+		assert_int_equal(read_while_it_runs(guest), 0xffffffff);
+		config_write(guest, SLOT, power + 4, 2, 0);
+		assert_int_equal(config_read(guest, SLOT, power + 4, 2) & 3, 0);
+		assert_int_equal(read_while_it_runs(guest), status);
+	}
+	end(guest);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -246,6 +290,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(each_vector_reaches_the_vcpu),
 		cmocka_unit_test(what_is_masked_stays_pending),
 		cmocka_unit_test(it_goes_off_and_on),
+		cmocka_unit_test(asleep_it_reads_as_ones),
 	};
 
 	if (argc != 3) {

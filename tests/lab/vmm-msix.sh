@@ -22,4 +22,4 @@ in_lab 0 --pci --timeout 250 -- env VMM_MSIX="$VMM_MSIX" CMOCKA_MESSAGE_OUTPUT=T
 cat "$tmp/lab.out"
 file_has "$tmp/lab.out" '^the end$'
 file_lacks "$tmp/lab.out" '^not ok'
-equals "tests" "$(grep -c '^ok ' "$tmp/lab.out")" 8
+equals "tests" "$(grep -c '^ok ' "$tmp/lab.out")" 10

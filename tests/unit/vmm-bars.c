@@ -161,6 +161,92 @@ static void a_command_that_is_refused_is_not_shown(void **state)
 	fake_free(fake);
 }
 
+#define POWER 0x54u /* where the tests' device has its power state */
+
+static struct fake_device *fake_that_sleeps(void)
+{
+	static const uint8_t capability[] = { 0x01, 0x60, 0x03, 0x00 }; /* then MSI-X */
+	struct fake_device *fake = fake_new();
+
+	memcpy(fake->config + POWER - 4, capability, sizeof(capability));
+	return fake;
+}
+
+/* Neither the guest nor a peer reaches BARs outside of D0: the kernel would let none of them. */
+static void a_function_that_sleeps_has_no_bars(void **state)
+{
+	struct fake_device *first = fake_that_sleeps(), *second = fake_that_sleeps();
+	const struct hf_session_device devices[] = { fake_session_device(first, "fake0"),
+						     fake_session_device(second, "fake1") };
+	const struct bar *bars;
+	struct kvm_guest *guest;
+	uint32_t word;
+
+	(void)state;
+	require_kvm();
+	guest = guest_with(&idle, (struct guest_config){ 0 }, devices, 2);
+	bars = guest->pci.devices[0]->bars;
+	config_write(guest, 1, 4, 2, 7);
+	for (uint32_t power = 1; power <= 3; power++) {
+		config_write(guest, 1, POWER, power == 2 ? 4 : 2, power);
+		assert_int_equal(config_read(guest, 1, POWER, 1), power);
+		for (uint32_t i = 0; i < PCI_BARS; i++)
+			assert_int_equal(bars[i].mapped_gpa, 0);
+		assert_false(pci_mmio_read(&guest->pci, BAR0_GPA, &word, 4));
+		assert_false(pci_io_read(&guest->pci, PORTS, &word, 4));
+		assert_null(fake_map_at(second, BAR4_GPA));
+		/* What the guest writes meanwhile counts when it wakes it. */
+		config_write(guest, 1, 4, 2, 6);
+		assert_int_equal(bars[4].mapped_gpa, 0);
+		config_write(guest, 1, POWER, 2, 0);
+		assert_int_equal(bars[4].mapped_gpa, BAR4_GPA);
+		assert_int_equal(bars[1].mapped_gpa, 0);
+		assert_true(bars[4].pieces[0].mapped);
+		assert_non_null(fake_map_at(second, BAR4_GPA));
+	}
+	/* A reset of the device's own wakes it, too: seen with the next write of any register. */
+	config_write(guest, 1, POWER, 1, 3);
+	first->config[POWER] = 0;
+	config_write(guest, 1, 0x0c, 1, 0x10);
+	assert_int_equal(bars[4].mapped_gpa, BAR4_GPA);
+	/* One that does not go to sleep keeps them. */
+	first->fail_at = first->calls + 1;
+	config_write(guest, 1, POWER, 1, 3);
+	assert_int_equal(config_read(guest, 1, POWER, 1), 0);
+	assert_int_equal(bars[4].mapped_gpa, BAR4_GPA);
+	guest_end(guest);
+	fake_free(first);
+	fake_free(second);
+}
+
+/* It sleeps at the target, and wakes there. */
+static void a_function_that_sleeps_travels(void **state)
+{
+	struct fake_device *there = fake_that_sleeps(), *here = fake_that_sleeps();
+	struct hf_session_device device = fake_session_device(there, "fake0");
+	struct kvm_guest *source, *target;
+
+	(void)state;
+	require_kvm();
+	source = guest_with(&idle, (struct guest_config){ 0 }, &device, 1);
+	device = fake_session_device(here, "fake0");
+	target = guest_with(NULL, (struct guest_config){ 0 }, &device, 1);
+	config_write(source, 1, 4, 2, 6);
+	config_write(source, 1, POWER, 2, 3);
+	check_shape(source, target);
+	move_state(source, target);
+	move_device(source, target, 0);
+	assert_int_equal(here->config[POWER], 3);
+	assert_int_equal(target->pci.devices[0]->bars[4].mapped_gpa, 0);
+	config_write(target, 1, POWER, 2, 0);
+	assert_int_equal(target->pci.devices[0]->bars[4].mapped_gpa, BAR4_GPA);
+	assert_int_equal(pci_failed_accesses(&target->pci), 0);
+	guest_end(source);
+	guest_end(target);
+	fake_free(there);
+	fake_free(here);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -168,6 +254,8 @@ int main(void)
 		cmocka_unit_test(a_bar_that_is_refused_by_mmap_traps),
 		cmocka_unit_test(a_bar_that_cannot_be_unmapped_stays),
 		cmocka_unit_test(a_command_that_is_refused_is_not_shown),
+		cmocka_unit_test(a_function_that_sleeps_has_no_bars),
+		cmocka_unit_test(a_function_that_sleeps_travels),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
