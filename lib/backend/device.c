@@ -188,6 +188,16 @@ int device_set_state(struct device *d, uint32_t state, struct hf_error *err)
 		    r == 0 ? " succeeded, but it is not there" : "");
 }
 
+/*
+ * It does not stand where the caller had brought it: another operation has failed meanwhile, and
+ * the device was found elsewhere then. That is its doing, and no bug of ours.
+ */
+static int fell_out(const struct device *d, struct hf_error *err, const char *what)
+{
+	return fail(d, err, d->state == HF_DEVICE_ERROR ? HF_E_DEVICE_LOST : HF_E_DEVICE_STATE, 0,
+		    "%s: it has left the state for that", what);
+}
+
 ssize_t device_read(struct device *d, void *buf, size_t size, struct hf_error *err)
 {
 	const char *in = state_name(d->state);
@@ -195,7 +205,8 @@ ssize_t device_read(struct device *d, void *buf, size_t size, struct hf_error *e
 	ssize_t n;
 
 	assert(buf && size > 0 && size <= SSIZE_MAX);
-	assert(in_pre_copy(d) || d->state == HF_DEVICE_STOP_COPY);
+	if (!in_pre_copy(d) && d->state != HF_DEVICE_STOP_COPY)
+		return fell_out(d, err, "reading its state");
 
 	n = d->raw.ops->read_data(d->raw.self, buf, size);
 	if (n == -ENOMSG && in_pre_copy(d))
@@ -218,7 +229,8 @@ int device_write(struct device *d, const void *buf, size_t size, struct hf_error
 	ssize_t n;
 
 	assert(buf && size > 0 && size <= SSIZE_MAX);
-	assert(d->state == HF_DEVICE_RESUMING);
+	if (d->state != HF_DEVICE_RESUMING)
+		return fell_out(d, err, "writing its state");
 
 	while (done < size) {
 		uintmax_t behind = d->data_bytes;
@@ -246,7 +258,8 @@ int device_precopy_info(struct device *d, uint64_t *ret_initial_bytes, uint64_t 
 	int r;
 
 	assert(ret_initial_bytes && ret_dirty_bytes);
-	assert(in_pre_copy(d));
+	if (!in_pre_copy(d))
+		return fell_out(d, err, "asking how much there is to read");
 
 	r = negative(d->raw.ops->precopy_info(d->raw.self, &initial, &dirty));
 	if (r < 0)

@@ -265,6 +265,33 @@ static void a_device_that_must_be_reset_leaves_the_guest_paused(void **state)
 	pair_done(&pair);
 }
 
+/* Jobs that were given to its worker with the one that failed find it in ERROR. */
+static void a_device_that_dies_while_it_is_saved_is_lost_and_nothing_else(void **state)
+{
+	static const char *const operations[] = { "dirty_read", "read_data", "precopy_info",
+						  "data_size" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(operations) / sizeof(operations[0]) * 4; i++) {
+		struct pair pair;
+		char spec[64];
+
+		(void)snprintf(spec, sizeof(spec), "fault:device[1].%s:%zu:error",
+			       operations[i / 4], i % 4 + 1);
+		run_with(&pair, spec, NULL);
+		if (pair.source.outcome == HF_OUTCOME_AWAY) { /* there were fewer calls */
+			pair_assert_moved(&pair);
+		} else if (pair.source.outcome != HF_OUTCOME_LOST ||
+			   pair.target.outcome != HF_OUTCOME_FAILED ||
+			   !strstr(pair.source.error.text, "device 1 (sim1)")) {
+			pair_print(&pair);
+			fail_msg("%s: source %s: %s", spec, hf_outcome_name(pair.source.outcome),
+				 pair.source.error.text);
+		}
+		pair_done(&pair);
+	}
+}
+
 static void a_guest_that_does_not_converge_is_throttled_and_stays(void **state)
 {
 	struct pair pair;
@@ -316,6 +343,7 @@ int main(void)
 		cmocka_unit_test(cancel_in_each_state_ends_as_promised),
 		cmocka_unit_test(a_refusal_before_the_guest_is_touched_names_the_culprit),
 		cmocka_unit_test(a_device_that_must_be_reset_leaves_the_guest_paused),
+		cmocka_unit_test(a_device_that_dies_while_it_is_saved_is_lost_and_nothing_else),
 		cmocka_unit_test(a_guest_that_does_not_converge_is_throttled_and_stays),
 		cmocka_unit_test(nobody_there_is_said_so),
 	};
