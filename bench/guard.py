@@ -20,8 +20,8 @@ import qemu_vm # pylint: disable=wrong-import-position
 
 class Busy(threading.Thread):
     """
-    What the threads of some processes have worked, in seconds. A thread that has ended is seen as it
-    was when it was last looked at.
+    What the threads of some processes have worked, in seconds. A thread that has ended is seen as
+    it was when it was last looked at.
     """
     LOOK_S = 0.005
 
@@ -168,8 +168,8 @@ def main():
           f"multifd {options.multifd}")
     work = {way: tell_work(way.__name__, results[way]) for way in results}
     bound = max(work[guarded].values()) / max(work[alone].values())
-    print(f"with a core for each thread: ratio {min(1, 1 / bound):.2f} of the throughput, bounded by "
-          f"the {max(work[guarded], key=work[guarded].get)}")
+    print(f"with a core for each thread: ratio {min(1, 1 / bound):.2f} of the throughput, bounded "
+          f"by the {max(work[guarded], key=work[guarded].get)}")
     return 0
 
 
