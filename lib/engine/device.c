@@ -10,15 +10,42 @@
 
 #define REQUESTS_MAX 8u /* a plan has at most 4; a device that does not move is a fault */
 
-/* Walk one device to a goal, on its worker. result[1], [2]: from where to where; [3]: asked for. */
-static int walk(struct session *session, struct device_slot *slot, enum device_goal goal,
-		struct job *job)
+/*
+ * Has somebody else reset it since we asked last? The host can, the bus can, the guest can: then it
+ * stands in RUNNING, and what was loaded into it, or is being read out of it, is gone. Going on
+ * from there would end where it should, with a device that has nothing of the guest's. One that ran
+ * and runs has what the guest has made of it, and a goal that begins a stream may begin anywhere.
+ */
+static int check_kept(const struct device_slot *slot, enum device_goal goal, uint32_t before,
+		      struct hf_error *err)
 {
-	uint32_t state, request;
+	uint32_t now = slot->device.state;
+
+	if (now == before || now == HF_DEVICE_ERROR || before == HF_DEVICE_ERROR ||
+	    before == HF_DEVICE_RUNNING || goal == DEVICE_GOAL_PRE_COPY ||
+	    goal == DEVICE_GOAL_RESUMING)
+		return 0;
+	if (before == HF_DEVICE_RUNNING_P2P && goal != DEVICE_GOAL_RUNNING)
+		return 0;
+	return error_set(err, HF_E_DEVICE_STATE, 0,
+			 "device %u (%s) was reset by somebody else: it stood in %s, and stands in "
+			 "%s",
+			 slot->device.index, slot->device.name, hf_device_state_name(before),
+			 hf_device_state_name(now));
+}
+
+/*
+ * Walk one device to a goal, on its worker; kept: it has to stand where we left it, see above.
+ * result[1], [2]: from where to where; [3]: asked for.
+ */
+static int walk(struct device_slot *slot, enum device_goal goal, bool kept, struct job *job)
+{
+	uint32_t before = slot->device.state, state, request;
 	int code;
 
-	(void)session;
 	code = device_state(&slot->device, &state, &job->err);
+	if (code == 0 && kept)
+		code = check_kept(slot, goal, before, &job->err);
 	if (code < 0)
 		return code;
 	job->result[1] = job->result[3] = state;
@@ -49,7 +76,7 @@ static int walk(struct session *session, struct device_slot *slot, enum device_g
 
 static int run_ask(struct session *session, struct job *job)
 {
-	return walk(session, &session->slots[job->index], (enum device_goal)job->arg[0], job);
+	return walk(&session->slots[job->index], (enum device_goal)job->arg[0], true, job);
 }
 
 static void trace_arc(struct session *session, const struct job *job)
@@ -101,7 +128,7 @@ static int run_undo(struct session *session, struct job *job)
 
 	for (int attempt = 0; attempt < 2; attempt++) {
 		error_clear(&job->err);
-		code = walk(session, slot, (enum device_goal)job->arg[0], job);
+		code = walk(slot, (enum device_goal)job->arg[0], false, job);
 		if (code == 0)
 			return 0;
 		if (!first.code)
@@ -166,7 +193,7 @@ static int run_halt(struct session *session, struct job *job)
 {
 	struct device_slot *slot = &session->slots[job->index];
 
-	if (walk(session, slot, DEVICE_GOAL_STOP, job) == 0)
+	if (walk(slot, DEVICE_GOAL_STOP, false, job) == 0)
 		return 0;
 	error_clear(&job->err);
 	return device_reset(&slot->device, &job->err);

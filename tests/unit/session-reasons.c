@@ -215,6 +215,61 @@ static void test_a_breakdown_on_the_way_home_changes_nothing(void **state)
 	}
 }
 
+/* ---- a device that somebody resets ---------------------------------------------------------- */
+
+/* By the host (sysfs), by the bus (AER), by the guest (FLR): its state is RUNNING, and a new one.
+ */
+static void reset_it(struct side *side, const struct hf_event *event)
+{
+	const struct hf_device *device = &side->devices[1].device;
+
+	if (event->id == HF_TRACE_TRANSITION && strstr(event->text, side->on_trace_ctx) &&
+	    atomic_exchange(&fail_state, 1) == 0)
+		assert_int_equal(device->ops->reset(device->self), 0);
+}
+
+static void reset_when(const char *uri, bool at_target, const char *when, const char *stood)
+{
+	struct pair_config config = small;
+	struct pair pair;
+	struct side *side = at_target ? &pair.target : &pair.source;
+	char reason[128], before[32];
+
+	config.device_uri = uri;
+	(void)snprintf(before, sizeof(before), "-> %s ", when);
+	(void)snprintf(reason, sizeof(reason),
+		       "device 1 (sim1) was reset by somebody else: it stood in %s, and stands in "
+		       "RUNNING",
+		       stood);
+	atomic_store(&fail_state, 0);
+	pair_init(&pair, &config);
+	side->on_trace = reset_it;
+	side->on_trace_ctx = before;
+	pair_run(&pair);
+	assert_int_equal(atomic_load(&fail_state), 1);
+	if (at_target)
+		pair_assert_home(&pair);
+	assert_int_equal(pair.source.outcome, HF_OUTCOME_HOME);
+	assert_int_equal(pair.target.outcome, HF_OUTCOME_FAILED);
+	assert_int_equal(pair.source.error.code, HF_E_DEVICE_STATE);
+	if (!strstr(pair.source.error.text, reason) || !strstr(pair.target.error.text, reason))
+		fail_msg("%s: %s", when, pair.source.error.text);
+	pair_done(&pair);
+}
+
+/* What was loaded into it, or read out of it, is void: a blank device would pass for the guest's.
+ */
+static void test_a_device_that_is_reset_on_the_way_is_not_taken_for_the_guests(void **state)
+{
+	(void)state;
+	reset_when("sim:state=64K", true, "VERIFYING", "RESUMING");
+	reset_when("sim:state=64K,flags=3", true, "VERIFYING", "RESUMING");
+	reset_when("sim:state=64K", true, "STARTING", "STOP");
+	reset_when("sim:state=64K", true, "REVIVING", "RUNNING_P2P");
+	reset_when("sim:state=64K", false, "QUIETING", "PRE_COPY");
+	reset_when("sim:state=64K", false, "STOPPING", "PRE_COPY_P2P");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -225,6 +280,8 @@ int main(void)
 		cmocka_unit_test(test_a_connection_that_a_machine_lost_is_not_the_peers),
 		cmocka_unit_test(test_a_vmm_that_breaks_down_says_why),
 		cmocka_unit_test(test_a_breakdown_on_the_way_home_changes_nothing),
+		cmocka_unit_test(
+			test_a_device_that_is_reset_on_the_way_is_not_taken_for_the_guests),
 	};
 
 	return cmocka_run_group_tests_name("session-reasons", tests, NULL, NULL);
