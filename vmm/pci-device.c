@@ -366,8 +366,10 @@ static int map_memory(struct pci_device *device, struct hf_error *err)
 						    HF_DMA_READ | HF_DMA_WRITE);
 
 		if (r < 0)
-			return fail(err, HF_E_DEVICE_CONFIG, -r, "mapping %s for its DMA",
-				    region->name);
+			return fail(err, HF_E_DEVICE_CONFIG, -r, "mapping %s for its DMA%s",
+				    region->name,
+				    r == -ENOMEM ? " (the kernel locks it: is ulimit -l enough?)"
+						 : "");
 	}
 	return 0;
 }
