@@ -6,7 +6,8 @@ done (CASES), and each is judged by what the guest itself said: was it run by on
 other had run it, is it whole, does it run where the ledger says, was a reason given? With --alone
 the same is done to the two QEMUs without guards, and only counted.
 
-  guard_campaign.py [--runs N] [--seed S] [--match REGEX] [--jobs J] [--alone] [--table FILE]
+  guard_campaign.py [--runs N | --seconds S] [--seed S] [--match REGEX] [--jobs J] [--alone]
+                    [--table FILE]
   guard_campaign.py --planted            QEMUs that are known to run a guest twice: it must be found
   guard_campaign.py --list
 
@@ -110,15 +111,23 @@ class Order(threading.Thread):
                 pass
             self.names[libc.inotify_add_watch(self.fd, path.encode(), 2)] = name # IN_MODIFY
         self.said, self.wrong = [], None
+        self.over = os.eventfd(0)
         self.start()
+
+    def end(self):
+        """What was written until now has been looked at then."""
+        os.eventfd_write(self.over, 1)
+        self.join()
+        os.close(self.fd)
+        os.close(self.over)
+        return self.wrong
 
     def run(self):
         while True:
-            try:
-                data = os.read(self.fd, 65536)
-            except OSError:
+            ready = select.select([self.fd, self.over], [], [])[0]
+            if self.fd not in ready:
                 return
-            at = 0
+            data, at = os.read(self.fd, 65536), 0
             while at < len(data):
                 watch, _, _, length = struct.unpack_from("iIII", data, at)
                 at += 16 + length
@@ -316,13 +325,11 @@ class Run:
                 subprocess.run([guard.HOLDFAST, "resolve", "--ledger", it.ledger, "--take-back",
                                 "guest"], check=False, capture_output=True)
 
-    def judge(self, it, guards, states, order):
+    def judge(self, it, guards, states):
         said = {count: [] for count in COUNTS}
         running = [name for name, state in zip(("source", "target"), states) if state != "gone"]
         if len(running) > 1:
             said["executed after another"].append(f"both are there: {states}")
-        if order.wrong:
-            said["executed after another"].append(order.wrong)
         died = self.killed and "QEMU" in self.killed
         if not running and not died:
             said["lost"].append(f"nobody has it: {guards['source']} {guards['target']}")
@@ -365,8 +372,8 @@ class Run:
                 order = Order({"source": it.source.serial, "target": it.target.serial})
                 guards = self.hand_over(it)
                 states = self.settle(it)
-                end, said = self.judge(it, guards, states, order)
-                os.close(order.fd)
+                end, said = self.judge(it, guards, states)
+                said["executed after another"] += filter(None, [order.end()])
                 return {"end": end, "said": said, "met": self.met, "operator": self.operator,
                         "family": self.family}
         finally:
@@ -432,9 +439,7 @@ class Alone(Run):
                 states = self.watch(it)
                 self.heal()
                 states = self.states_alone(it) or states
-                order_wrong = order.wrong
-                os.close(order.fd)
-                end = self.end_of(states, order_wrong)
+                end = self.end_of(states, order.end())
                 return {"end": "died" if self.killed and end == "nobody runs it" else end,
                         "said": {}, "met": self.met,
                         "operator": False, "family": self.family}
@@ -471,8 +476,11 @@ class Alone(Run):
 # ---- the campaign -----------------------------------------------------------------------------
 
 
-def one(kind, case, seed):
+def one(kind, case, seed, until):
+    """None: the time was over before it began."""
     begun = time.monotonic()
+    if begun > until:
+        return None
     return {**tried(kind, case, seed), "seconds": time.monotonic() - begun}
 
 
@@ -496,7 +504,7 @@ class Campaign:
     """Many runs, some at a time."""
 
     def __init__(self, options):
-        self.options, self.results = options, []
+        self.options, self.results, self.done = options, [], []
         self.kind, self.cases = (Alone, ALONE) if options.alone else (Run, CASES)
         self.counts = dict.fromkeys(COUNTS, 0)
         self.order = [case for case in self.cases
@@ -518,6 +526,7 @@ class Campaign:
 
     def take(self, number, case, result):
         self.results.append(result)
+        self.done.append((case, number))
         bad = [(count, words) for count in COUNTS for words in result["said"].get(count, [])]
         for count in COUNTS:
             self.counts[count] += bool(result["said"].get(count))
@@ -531,11 +540,13 @@ class Campaign:
         runs = self.options.runs or len(self.order)
         begun = time.monotonic()
         with concurrent.futures.ThreadPoolExecutor(max_workers=self.options.jobs) as pool:
-            begun_with = {pool.submit(one, self.kind, case, self.options.seed * 1000003 + n):
+            until = begun + self.options.seconds if self.options.seconds else float("inf")
+            begun_with = {pool.submit(one, self.kind, case, self.options.seed * 1000003 + n, until):
                           (n, case) for n, case in
                           ((n, self.order[n % len(self.order)]) for n in range(runs))}
             for done in concurrent.futures.as_completed(begun_with):
-                self.take(*begun_with[done], done.result())
+                if done.result():
+                    self.take(*begun_with[done], done.result())
         return self.tell(time.monotonic() - begun)
 
     def tell(self, seconds):
@@ -544,7 +555,8 @@ class Campaign:
             ends[result["end"]] = ends.get(result["end"], 0) + 1
         if self.options.table:
             write_table(self.options, self.results)
-        print(f"{sum(result['met'] for result in self.results)} of {len(self.results)} met their "
+        print(f"{len({case for case, _ in self.done})} of {len(self.cases)} cases; "
+              f"{sum(result['met'] for result in self.results)} of {len(self.results)} met their "
               f"fault, {sum(result['operator'] for result in self.results)} needed a restart or an "
               f"operator; {', '.join(f'{end} {n}' for end, n in sorted(ends.items()))}; "
               f"{seconds:.0f} s")
@@ -582,6 +594,7 @@ def write_table(options, results):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=0, help="default: every case once")
+    parser.add_argument("--seconds", type=int, default=0, help="begin none later than this")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=min(4, os.cpu_count() or 1))
     parser.add_argument("--match", default="", help="only cases that match")
