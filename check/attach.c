@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The device that is checked: opened, with memory and interrupts, and made fresh for each check. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -46,11 +47,13 @@ bool check_map(struct check *c)
 /* One memfd and one mapping of it: the memory, and behind it the peer's. All or nothing. */
 static bool make_memory(struct check *c)
 {
-	int fd = memfd_create("holdfast-check", MFD_CLOEXEC);
+	int fd = memfd_create("holdfast-check", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	void *at = MAP_FAILED;
 	int cause;
 
-	if (fd >= 0 && ftruncate(fd, CHECK_MEMORY_SIZE) == 0)
+	/* Sealed: a served device is only given what its server cannot shorten. */
+	if (fd >= 0 && ftruncate(fd, CHECK_MEMORY_SIZE) == 0 &&
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
 		at = mmap(NULL, CHECK_MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (at == MAP_FAILED) {
 		cause = errno;

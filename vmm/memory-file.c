@@ -62,7 +62,7 @@ int memory_file_new(const char *name, uint64_t bytes, const char *keep, bool kep
 		return open_kept(path, bytes, ret_fd, err);
 	if (keep != NULL)
 		r = open_new(path, &fd, err);
-	else if ((fd = memfd_create(name, MFD_CLOEXEC)) < 0)
+	else if ((fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING)) < 0)
 		r = fail(err, HF_E_SYSTEM, errno, "memfd_create for guest memory");
 	if (r != 0)
 		return r;
@@ -74,6 +74,10 @@ int memory_file_new(const char *name, uint64_t bytes, const char *keep, bool kep
 		r = errno;
 	else if (keep != NULL)
 		r = posix_fallocate(fd, 0, (off_t)bytes);
+	/* The server of a device, which has it too, must not be able to take it away from under us.
+	 */
+	else if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+		r = errno;
 	if (r != 0) {
 		r = fail(err, HF_E_NO_MEMORY, r, "%ju bytes of guest memory%s%.120s",
 			 (uintmax_t)bytes, keep != NULL ? " in " : "", keep != NULL ? keep : "");

@@ -8,6 +8,7 @@
 #define UNIT_DEVICE_FIXTURE_H
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <poll.h>
 #include <setjmp.h>
@@ -97,9 +98,10 @@ static inline void bench_open(struct bench *b, const char *uri, int filtered)
 		assert_int_equal(hf_filters_device(b->filters, 0, &b->device, NULL), 0);
 		assert_string_equal(b->device.ops->kind, "filter");
 	}
-	b->memory = memfd_create("bench", MFD_CLOEXEC);
+	b->memory = memfd_create("bench", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	assert_true(b->memory >= 0);
 	assert_int_equal(ftruncate(b->memory, RAM_SIZE + PEER_SIZE), 0);
+	assert_int_equal(fcntl(b->memory, F_ADD_SEALS, F_SEAL_SHRINK), 0);
 	b->ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, b->memory, 0);
 	b->peer = mmap(NULL, PEER_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, b->memory, RAM_SIZE);
 	assert_true(b->ram != MAP_FAILED && b->peer != MAP_FAILED);

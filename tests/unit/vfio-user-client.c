@@ -5,6 +5,7 @@
  * whatever it does, an operation fails with a reason that names message and field, and nothing
  * hangs.
  */
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/mman.h>
@@ -31,6 +32,7 @@ struct relay {
 	uint32_t silent_for; /* messages of this command are dropped */
 	uint32_t reads_open; /* MIG_DATA_READs that are not answered yet */
 	uint32_t swapped;
+	uint32_t memory_given; /* descriptors that came with DMA_MAP */
 	int captures; /* replies of the client go here, and no further */
 	int captured[2];
 	/* What came of it. */
@@ -63,6 +65,8 @@ static int relay_one(struct relay *r, int from, int to, int edits)
 		relay_edit(r, &m);
 	else if (r->captures && (m.header.flags & VU_TYPE_MASK) == VU_TYPE_REPLY)
 		to = r->captured[1];
+	if (m.header.command == VU_DMA_MAP && !edits)
+		r->memory_given += m.fds.count;
 	if (m.header.command == VU_MIG_DATA_READ)
 		r->reads_open += edits ? UINT32_MAX : 1;
 	iov.iov_len = m.header.size;
@@ -582,6 +586,68 @@ static void a_server_gets_at_what_is_mapped_and_as_it_is_mapped(void **state)
 	(void)munmap(ram, 0x4000);
 }
 
+static void give_a_file_that_can_shrink(struct relay *r, struct message *m)
+{
+	(void)r;
+	if (m->header.command != VU_DEVICE_GET_REGION_INFO || !m->fds.count)
+		return;
+	(void)close(m->fds.fd[0]);
+	m->fds.fd[0] = memfd_create("bar", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	assert_int_equal(ftruncate(m->fds.fd[0], 1 << 20), 0);
+}
+
+/* What the server could shorten would be a SIGBUS of ours, or of whoever maps it with us. */
+static void what_a_server_could_shorten_is_not_mapped_and_not_given(void **state)
+{
+	struct relay *r = *state;
+	struct hf_device d;
+	struct hf_error err;
+	struct hf_region_info info;
+	int fd = memfd_create("ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	uint32_t word = 0;
+	uint8_t *ram;
+
+	assert_int_equal(ftruncate(fd, 0x1000), 0);
+	ram = mmap(NULL, 0x1000, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_true(ram != MAP_FAILED);
+	relay_begin(r);
+	assert_int_equal(open_keys(r, "", &d, &err), 0);
+	assert_int_equal(d.ops->region_info(d.self, 4, &info), 0);
+	assert_true((info.flags & HF_REGION_MMAP) && info.mmap_fd >= 0); /* ours is sealed */
+	assert_int_equal(d.ops->dma_map(d.self, RAM_IOVA, 0x1000, ram, fd, 0, 3), 0);
+	assert_int_equal(r->memory_given, 0);
+	assert_int_equal(d.ops->dma_unmap(d.self, RAM_IOVA, 0x1000), 0);
+	assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+	assert_int_equal(d.ops->dma_map(d.self, RAM_IOVA, 0x1000, ram, fd, 0, 3), 0);
+	assert_int_equal(r->memory_given, 1);
+	hf_device_close(&d);
+	relay_end(r);
+
+	r->edit = give_a_file_that_can_shrink;
+	relay_begin(r);
+	assert_int_equal(open_keys(r, ",dma=messages", &d, &err), 0);
+	assert_int_equal(d.ops->region_info(d.self, 4, &info), 0);
+	assert_false(info.flags & (HF_REGION_MMAP | HF_REGION_MMAP_AREAS));
+	assert_int_equal(info.mmap_fd, -1);
+	assert_int_equal(d.ops->region_read(d.self, 4, 0, &word, 4), 0); /* by a message */
+	assert_int_equal(d.ops->dma_map(d.self, RAM_IOVA, 0x1000, ram, fd, 0, 3), 0);
+	assert_int_equal(r->memory_given, 1);
+	hf_device_close(&d);
+	relay_end(r);
+	relay_plan(r);
+	relay_begin(r);
+	assert_int_equal(open_keys(r, ",dma=share", &d, &err), 0);
+	(void)close(fd);
+	fd = memfd_create("ram", MFD_CLOEXEC);
+	assert_int_equal(ftruncate(fd, 0x1000), 0);
+	assert_int_equal(d.ops->dma_map(d.self, RAM_IOVA, 0x1000, ram, fd, 0, 3), 0);
+	assert_int_equal(r->memory_given, 2);
+	hf_device_close(&d);
+	relay_end(r);
+	(void)close(fd);
+	(void)munmap(ram, 0x1000);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -595,6 +661,7 @@ int main(void)
 		TEST(after_a_reply_that_is_late_the_device_is_gone),
 		TEST(a_reply_that_comes_twice_ends_it),
 		TEST(replies_may_overtake_each_other),
+		TEST(what_a_server_could_shorten_is_not_mapped_and_not_given),
 		TEST(a_server_gets_at_what_is_mapped_and_as_it_is_mapped),
 	};
 

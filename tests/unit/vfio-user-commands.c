@@ -7,6 +7,8 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 
+#include <holdfast/sim.h>
+
 #include "vfio-user-raw.h"
 
 /* ---- memory and descriptors ------------------------------------------------------------------ */
@@ -22,10 +24,12 @@ static struct vu_body unmap_body(uint64_t flags, uint64_t iova, uint64_t size)
 static void memory_keeps_the_rules_of_the_iommu(void **state)
 {
 	struct fixture *f = *state;
-	int fds[2] = { memfd_create("a", MFD_CLOEXEC), memfd_create("b", MFD_CLOEXEC) };
+	int fds[2] = { memfd_create("a", MFD_CLOEXEC | MFD_ALLOW_SEALING),
+		       memfd_create("b", MFD_CLOEXEC) };
 	uint32_t before;
 
 	assert_int_equal(ftruncate(fds[0], RAM_SIZE), 0);
+	assert_int_equal(fcntl(fds[0], F_ADD_SEALS, F_SEAL_SHRINK), 0);
 	assert_int_equal(map(f, map_body(3, 0, RAM_IOVA, RAM_SIZE), fds, 1), 0);
 	before = peer_descriptors();
 	assert_int_equal(map(f, map_body(3, 0, RAM_IOVA, RAM_SIZE), fds, 1), -EEXIST);
@@ -57,6 +61,53 @@ static void memory_keeps_the_rules_of_the_iommu(void **state)
 	assert_int_equal(map(f, map_body(3, 0, 0, RAM_SIZE), fds, 1), 0);
 	(void)close(fds[0]);
 	(void)close(fds[1]);
+}
+
+/* Would touching it be a SIGBUS, this process had ended. */
+static void memory_that_its_client_shortens_kills_nobody(void **state)
+{
+	static uint8_t data[4096];
+	struct fixture *f = *state;
+	struct vu_body b = { .tail = data, .tail_size = sizeof(data) };
+	uint64_t src = RAM_IOVA;
+	uint32_t length = sizeof(data), command = HF_SIM_CMD_SUM;
+	int fd = memfd_create("short", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	assert_int_equal(ftruncate(fd, RAM_SIZE), 0);
+	assert_int_equal(map(f, map_body(3, 0, RAM_IOVA, RAM_SIZE), &fd, 1), 0);
+	assert_int_equal(ftruncate(fd, 0), 0);
+	assert_int_equal(ask(f, VU_REGION_WRITE, access_body(0, HF_SIM_SRC, 8, (uint8_t *)&src, 8)),
+			 0);
+	assert_int_equal(
+		ask(f, VU_REGION_WRITE, access_body(0, HF_SIM_LENGTH, 4, (uint8_t *)&length, 4)),
+		0);
+	peer_send(f->s, 1, VU_REGION_WRITE, VU_NO_REPLY,
+		  &(struct vu_body){ .v = { [VU_OFFSET] = HF_SIM_COMMAND, [VU_COUNT] = 4 },
+				     .tail = (const uint8_t *)&command,
+				     .tail_size = 4 },
+		  NULL, 0);
+	assert_int_equal(peer_recv(f->s, &f->m), 0);
+	assert_int_equal(f->m.header.command, VU_DMA_READ);
+	b.v[VU_ADDRESS] = RAM_IOVA;
+	b.v[VU_COUNT] = sizeof(data);
+	peer_send(f->s, f->m.header.id, VU_DMA_READ, VU_TYPE_REPLY, &b, NULL, 0);
+	still_serves(f);
+	(void)close(fd);
+}
+
+/* The other way round: what a device has mapped itself, as its BAR 4, is not to be shortened. */
+static void a_region_that_is_given_away_is_not_to_be_shortened(void **state)
+{
+	struct fixture *f = *state;
+	struct vu_body b = { .tail = NULL };
+
+	b.v[VU_ARGSZ] = 32;
+	b.v[VU_INDEX] = 4;
+	assert_int_equal(ask(f, VU_DEVICE_GET_REGION_INFO, b), 0);
+	assert_int_equal(f->m.fds.count, 1);
+	assert_int_equal(ftruncate(f->m.fds.fd[0], 0), -1);
+	assert_int_equal(errno, EPERM);
+	vu_fds_close(&f->m.fds);
 }
 
 static void surplus_descriptors_are_closed(void **state)
@@ -242,6 +293,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(memory_keeps_the_rules_of_the_iommu),
+		TEST(memory_that_its_client_shortens_kills_nobody),
+		TEST(a_region_that_is_given_away_is_not_to_be_shortened),
 		TEST(surplus_descriptors_are_closed),
 		TEST(interrupts_take_eventfds_and_nothing_else),
 		TEST(features_and_their_lengths_are_checked),

@@ -5,6 +5,7 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -421,8 +422,10 @@ static int build(struct sim *sim)
 	sim->sequences = calloc(sim->blocks, sizeof(sim->sequences[0]));
 	if (!sim->save || !sim->sequences)
 		return -ENOMEM;
-	sim->bar4_fd = memfd_create("holdfast-sim-bar4", MFD_CLOEXEC);
-	if (sim->bar4_fd < 0 || ftruncate(sim->bar4_fd, HF_SIM_BAR4_SIZE) < 0)
+	sim->bar4_fd = memfd_create("holdfast-sim-bar4", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	/* Whoever is given it cannot shorten what we have mapped. */
+	if (sim->bar4_fd < 0 || ftruncate(sim->bar4_fd, HF_SIM_BAR4_SIZE) < 0 ||
+	    fcntl(sim->bar4_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
 		return -errno;
 	sim->bar4 =
 		mmap(NULL, HF_SIM_BAR4_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, sim->bar4_fd, 0);

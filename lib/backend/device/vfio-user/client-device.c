@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "backend/device/vfio-user/client.h"
+#include "backend/device/vfio-user/shared.h"
 
 #define REGION_REPLY_BYTES 4096u /* with its capabilities; a longer list is cut, and refused */
 #define CONFIG_INDEX 7u
@@ -72,6 +73,12 @@ static int keep_mapping(struct vu_client *c, const struct vu_body *reply, struct
 	if (!fd_holds(info->mmap_fd, last))
 		return vu_malformed(c, VU_DEVICE_GET_REGION_INFO,
 				    "size: its descriptor holds less");
+	if (!vu_fd_stays(info->mmap_fd, last)) { /* each access is a message, then */
+		(void)close(info->mmap_fd);
+		info->mmap_fd = -1;
+		info->flags &= ~(HF_REGION_MMAP | HF_REGION_MMAP_AREAS);
+		info->area_count = 0;
+	}
 	return 0;
 }
 

@@ -41,8 +41,9 @@ int vu_dirty_init(struct vu_client *c, struct hf_error *err)
 
 	c->dirty = c->config.dirty;
 	if (c->dirty == VU_DIRTY_AUTO)
-		c->dirty = logs || c->config.messages ? VU_DIRTY_DEVICE : VU_DIRTY_ALL;
-	if (c->dirty == VU_DIRTY_DEVICE && !logs && !c->config.messages)
+		c->dirty =
+			logs || c->config.share == VU_SHARE_NONE ? VU_DIRTY_DEVICE : VU_DIRTY_ALL;
+	if (c->dirty == VU_DIRTY_DEVICE && !logs && c->config.share != VU_SHARE_NONE)
 		return error_set(err, HF_E_UNSUPPORTED, 0,
 				 "vfio-user: %.100s does not log its DMA (dirty=device)",
 				 c->config.path);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "backend/device/vfio-user/client.h"
+#include "backend/device/vfio-user/shared.h"
 
 /* ---- requests of the server ------------------------------------------------------------------ */
 
@@ -86,12 +87,20 @@ int vu_serve(struct vu_client *c, struct vu_link *link, struct vu_message *messa
 
 /* ---- maps ------------------------------------------------------------------------------------ */
 
+/* A server that can shorten the guest's memory can end us. */
+static int may_give(const struct vu_client *c, int fd)
+{
+	if (fd < 0 || c->config.share == VU_SHARE_NONE)
+		return 0;
+	return c->config.share == VU_SHARE_ALL || vu_fd_stays(fd, 0);
+}
+
 static int send_map(struct vu_client *c, uint64_t iova, uint64_t size, int fd, uint64_t fd_offset,
 		    uint32_t flags)
 {
 	struct vu_exchange m = { .command = VU_DMA_MAP };
 
-	if (fd >= 0 && !c->config.messages) {
+	if (may_give(c, fd)) {
 		m.fds = &fd;
 		m.fd_count = 1;
 		m.request.v[VU_OFFSET] = fd_offset;

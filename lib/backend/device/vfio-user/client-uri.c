@@ -53,6 +53,19 @@ static int read_dirty(const char *text, struct vu_config *c)
 	return 0;
 }
 
+static int read_share(const char *text, struct vu_config *c)
+{
+	if (strcmp(text, "auto") == 0)
+		c->share = VU_SHARE_AUTO;
+	else if (strcmp(text, "share") == 0)
+		c->share = VU_SHARE_ALL;
+	else if (strcmp(text, "messages") == 0)
+		c->share = VU_SHARE_NONE;
+	else
+		return -EINVAL;
+	return 0;
+}
+
 /* 0, -EINVAL: not a value for this key; -ENOENT: no such key. */
 static int read_key(const char *key, const char *value, struct vu_config *c)
 {
@@ -65,7 +78,7 @@ static int read_key(const char *key, const char *value, struct vu_config *c)
 	if (strcmp(key, "twin") == 0)
 		return read_word(value, "off", "on", &c->twin);
 	if (strcmp(key, "dma") == 0)
-		return read_word(value, "share", "messages", &c->messages);
+		return read_share(value, c);
 	if (strcmp(key, "dirty") == 0)
 		return read_dirty(value, c);
 	return -ENOENT;

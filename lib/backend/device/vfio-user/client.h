@@ -20,6 +20,13 @@
 #define VU_PIECE_MAX (1024u << 10) /* bytes of data in one of them */
 #define VU_LOG_CHUNK_PAGES (1u << 20) /* of one report */
 
+/* Which memory it is given by descriptor; for what it is not given it has to ask. */
+enum vu_share {
+	VU_SHARE_AUTO, /* what it cannot shorten */
+	VU_SHARE_ALL,
+	VU_SHARE_NONE,
+};
+
 enum vu_dirty { VU_DIRTY_AUTO, VU_DIRTY_DEVICE, VU_DIRTY_ALL };
 
 struct vu_config {
@@ -28,7 +35,7 @@ struct vu_config {
 	uint32_t timeout_s, arc_timeout_s;
 	uint32_t xfer; /* max_data_xfer_size that we offer */
 	uint32_t twin; /* offer a socket for the server's requests */
-	uint32_t messages; /* give it no memory: it has to ask */
+	enum vu_share share;
 	enum vu_dirty dirty;
 };
 

@@ -5,9 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "backend/device/vfio-user/server.h"
+#include "backend/device/vfio-user/shared.h"
 
 #define INTX 0u
 
@@ -39,6 +41,14 @@ static size_t caps_of(const struct hf_region_info *info, uint8_t ret_bytes[VU_CA
 	return vu_caps_encode(&caps, ret_bytes);
 }
 
+/* A client that can shorten what the device itself has mapped can end us. Devices have no size. */
+static int may_give(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && (S_ISCHR(st.st_mode) || vu_fd_stays(fd, 0));
+}
+
 int vu_do_region_info(struct vu_conn *c, const struct vu_body *request, struct vu_answer *answer)
 {
 	size_t fixed = vu_fixed_size(VU_DEVICE_GET_REGION_INFO, 1), tail;
@@ -57,7 +67,7 @@ int vu_do_region_info(struct vu_conn *c, const struct vu_body *request, struct v
 		      (info.flags & HF_REGION_WRITE ? VU_REGION_WRITE_FLAG : 0) |
 		      (tail ? VU_REGION_CAPS : 0);
 	if (info.size && (info.flags & (HF_REGION_MMAP | HF_REGION_MMAP_AREAS)) &&
-	    info.mmap_fd >= 0 && c->max_fds) {
+	    info.mmap_fd >= 0 && c->max_fds && may_give(info.mmap_fd)) {
 		v[VU_FLAGS] |= VU_REGION_MMAP;
 		v[VU_OFFSET] = info.mmap_offset;
 		answer->fd = info.mmap_fd;

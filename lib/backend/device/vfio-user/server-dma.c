@@ -11,6 +11,7 @@
 
 #include "backend/device/ops.h"
 #include "backend/device/vfio-user/server.h"
+#include "backend/device/vfio-user/shared.h"
 #include "base/time.h"
 
 /* ---- by messages ----------------------------------------------------------------------------- */
@@ -78,7 +79,11 @@ static int calls_write(void *ctx, uint64_t iova, const void *buf, size_t size)
 
 /* ---- maps ------------------------------------------------------------------------------------ */
 
-/* What ends before the map would kill us when it is touched (SIGBUS). */
+/*
+ * What ends before the map, now or later, would kill us when it is touched (SIGBUS). What is too
+ * short is refused; what could be shortened is left alone (*ret_vaddr NULL), and asked for by
+ * messages.
+ */
 static int map_fd(const struct vu_body *request, int fd, void **ret_vaddr)
 {
 	uint64_t offset = request->v[VU_OFFSET], size = request->v[VU_SIZE], end;
@@ -91,8 +96,11 @@ static int map_fd(const struct vu_body *request, int fd, void **ret_vaddr)
 		return -EINVAL;
 	if (fstat(fd, &st) < 0)
 		return -errno;
-	if (S_ISREG(st.st_mode) && (uint64_t)st.st_size < end)
+	if (S_ISREG(st.st_mode) ? (uint64_t)st.st_size < end : !S_ISCHR(st.st_mode))
 		return -EINVAL;
+	*ret_vaddr = NULL;
+	if (!vu_fd_stays(fd, end))
+		return 0;
 	vaddr = mmap(NULL, (size_t)size, prot, MAP_SHARED, fd, (off_t)offset);
 	if (vaddr == MAP_FAILED)
 		return -errno;
@@ -132,16 +140,15 @@ int vu_do_dma_map(struct vu_conn *c, const struct vu_body *request, struct vu_fd
 		r = -EINVAL;
 	if (r < 0)
 		return r;
-	if (fds->count == 0) {
-		r = device_ops_map_calls(c->device, map.iova, map.size, &calls, hf_flags);
-	} else {
+	if (fds->count)
 		r = map_fd(request, fds->fd[0], &map.vaddr);
-		if (r == 0)
-			r = c->device.ops->dma_map(c->device.self, map.iova, map.size, map.vaddr,
-						   fds->fd[0], request->v[VU_OFFSET], hf_flags);
-		if (r < 0 && map.vaddr)
-			(void)munmap(map.vaddr, (size_t)map.size);
-	}
+	if (r == 0 && map.vaddr)
+		r = c->device.ops->dma_map(c->device.self, map.iova, map.size, map.vaddr,
+					   fds->fd[0], request->v[VU_OFFSET], hf_flags);
+	else if (r == 0)
+		r = device_ops_map_calls(c->device, map.iova, map.size, &calls, hf_flags);
+	if (r < 0 && map.vaddr)
+		(void)munmap(map.vaddr, (size_t)map.size);
 	if (r == 0)
 		c->maps[c->map_count++] = map;
 	return r;
