@@ -170,6 +170,8 @@ static void keep(struct session *session, const struct hf_error *err, bool link)
 	      (uint64_t)session->error.cause, 0, 0);
 }
 
+#define HOME_FAILURE_MAX 120 /* characters of it; as many are left for what turned it back */
+
 /* On the way home a failure is another one than the one that turned it back: both are told. */
 static bool fails_at_home(const struct session *session)
 {
@@ -184,7 +186,11 @@ static void add_failure(struct session *session, const struct hf_error *err)
 {
 	struct hf_error both = { 0 };
 
-	(void)error_set(&both, err->code, 0, "%.120s%s%.120s", err->text,
+	/* The same device fails the same way in each step home: the first reason is not pushed out.
+	 */
+	if (strncmp(session->error.text, err->text, HOME_FAILURE_MAX) == 0)
+		return;
+	(void)error_set(&both, err->code, 0, "%.*s%s%.120s", HOME_FAILURE_MAX, err->text,
 			session->error.code ? "; it came home because of: " : "",
 			session->error.text);
 	both.cause = err->cause;
