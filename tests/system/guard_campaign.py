@@ -332,7 +332,10 @@ class Run:
             said["executed after another"].append(f"both are there: {states}")
         died = self.killed and "QEMU" in self.killed
         if not running and not died:
-            said["lost"].append(f"nobody has it: {guards['source']} {guards['target']}")
+            ends = [f"{host.name}'s QEMU ended with {host.qemu.process.poll()}: {host.qemu.ends()}"
+                    for host in (it.source, it.target)]
+            said["lost"].append(f"nobody has it: {ends} {self.reasons} {guards['source']} "
+                                f"{guards['target']}")
         for name in running:
             host = it.source if name == "source" else it.target
             self.check_whole(host, said)
@@ -534,7 +537,7 @@ class Campaign:
             print(f"{'FAILED ' if bad else ''}run {number}: {' / '.join(case)}: {result['end']}"
                   f"{'' if result['met'] else ' (not met)'}, {result['seconds']:.0f} s", flush=True)
         for count, words in bad:
-            print(f"  {count}: {words[:600]}", flush=True)
+            print(f"  {count}: {words[:2000]}", flush=True)
 
     def play(self):
         runs = self.options.runs or len(self.order)
